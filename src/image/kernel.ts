@@ -1,0 +1,183 @@
+/**
+ * What the running kernel's own data says of kdump, read from outside and without symbols: where crash memory
+ * is (`crashk_res`, `crashk_low_res`) and which image is loaded (`kexec_crash_image`).
+ *
+ * An unloaded image leaves its bytes in crash memory (the kernel does not clear them), so a header that looks
+ * right proves nothing about being armed. The pointer does.
+ */
+import type { CoreHeader } from "../elfcore/header.ts";
+import { isKernelText, pageOffsetOf } from "../elfcore/kinds.ts";
+import { RangeSet } from "../layout/range-set.ts";
+import type { PhysicalRange } from "../layout/range.ts";
+import { findBytes, findU64s, PAGE_SIZE, u32, u64, words } from "./bytes.ts";
+import { type Kimage, KIMAGE_SPAN, readKimage } from "./kimage.ts";
+import type { PhysicalMemory } from "./memory.ts";
+import { numberOf, symbolOf, type VmcoreInfo } from "./vmcoreinfo.ts";
+
+/** Start of the kernel's own mapping, `__START_KERNEL_map` (arch/x86/include/asm/page_64_types.h). */
+const START_KERNEL_MAP = 0xffffffff80000000n;
+/** How much from `_stext` on is searched. `_end - _text` is 35 to 47 MiB on Debian's cloud kernels. */
+const KERNEL_SPAN = 96 * 1024 * 1024;
+/** A kernel's data holds some thousands of pointers into the linear mapping; more tries than this is a trap. */
+const MAX_POINTERS_TRIED = 50_000;
+/** `struct kimage` has 600 to 1024 bytes, and kmalloc aligns objects of that size to as much (since v5.4). */
+const KIMAGE_ALIGNMENT = 1024n;
+const RESOURCE_NAME = new TextEncoder().encode("Crash kernel\0");
+/** IORESOURCE_SYSRAM | IORESOURCE_BUSY, include/linux/ioport.h. */
+const RESOURCE_FLAGS = 0x81000000;
+
+/** A running kernel, as its own memory describes it. */
+export interface RunningKernel {
+  readonly vmcoreinfo: VmcoreInfo;
+  /** Physical address of `_stext`. */
+  readonly textAddress: bigint;
+  /** What `crashkernel=` reserved; empty where it reserved nothing. */
+  readonly crashMemory: RangeSet;
+  /** Physical address of `kexec_crash_image`, known once an image was seen loaded. */
+  readonly imagePointerAddress?: bigint;
+  /** Base of the kernel's linear mapping (`__va(0)`), known as soon as the pointer is. */
+  readonly pageOffset?: bigint;
+}
+
+/**
+ * The kernel that `vmcoreinfo` speaks of, or undefined where memory does not bear it out (a note left over by a
+ * kernel that ran before the last reset, say).
+ *
+ * @param header a core header that led to the note, where there is one: it tells how much the kernel spans, so that
+ * half as much has to be read.
+ */
+export async function findRunningKernel(
+  memory: PhysicalMemory,
+  ram: RangeSet,
+  vmcoreinfo: VmcoreInfo,
+  header?: CoreHeader,
+): Promise<RunningKernel | undefined> {
+  const stext = symbolOf(vmcoreinfo, "_stext");
+  const physBase = numberOf(vmcoreinfo, "phys_base");
+  if (stext === undefined || physBase === undefined || stext < START_KERNEL_MAP) return undefined;
+  const textAddress = stext - START_KERNEL_MAP + physBase;
+  const span = header ? kernelSpan(header, textAddress) : KERNEL_SPAN;
+  const bytes = await readKernel(memory, ram, textAddress, span);
+  if (!bytes) return undefined;
+  const crash: PhysicalRange[] = [];
+  let resources = 0;
+  for (const name of findBytes(bytes, RESOURCE_NAME, 8)) {
+    for (const pointer of findU64s(bytes, stext + BigInt(name))) {
+      // struct resource { start, end (inclusive), name, flags, … }
+      if (pointer < 16 || pointer + 16 > bytes.length) continue;
+      const start = u64(bytes, pointer - 16);
+      const end = u64(bytes, pointer - 8);
+      if ((u32(bytes, pointer + 8) & RESOURCE_FLAGS) >>> 0 !== RESOURCE_FLAGS) continue;
+      resources++;
+      if (end === 0n) continue;
+      const range = { start, end: end + 1n };
+      const aligned = (range.start | range.end) % BigInt(PAGE_SIZE) === 0n;
+      if (range.end > range.start && aligned && ram.covers(range)) crash.push(range);
+    }
+  }
+  if (resources === 0) return undefined;
+  return { vmcoreinfo, textAddress, crashMemory: RangeSet.of(crash) };
+}
+
+/**
+ * The capture image that a kernel whose `kexec_crash_image` is known has loaded now: two small reads.
+ *
+ * @returns "none" where the pointer is NULL; undefined where what it points to is no image, so that the kernel is
+ * another one by now or was never what it seemed.
+ */
+export async function followImagePointer(
+  memory: PhysicalMemory,
+  ram: RangeSet,
+  kernel: RunningKernel,
+): Promise<Kimage | "none" | undefined> {
+  const { imagePointerAddress: place, pageOffset, crashMemory } = kernel;
+  if (place === undefined || pageOffset === undefined) return undefined;
+  if (!ram.covers({ start: place, end: place + 8n })) return undefined;
+  const pointer = u64(await memory.read(place, 8), 0);
+  return pointer === 0n ? "none" : imageAt(memory, ram, pointer - pageOffset, crashMemory);
+}
+
+/**
+ * Searches the kernel's data for the pointer to a capture image; undefined where none is loaded.
+ *
+ * @param header a core header that this kernel or its kexec-tools made: it gives the base of the linear mapping and
+ * the kernel's end. (Behind the end are other pages, where a freed image may still be pointed to.)
+ * @returns the image, and the kernel with the pointer's place filled in, so that the next look is two reads.
+ */
+export async function findLoadedImage(
+  memory: PhysicalMemory,
+  ram: RangeSet,
+  kernel: RunningKernel,
+  header: CoreHeader,
+): Promise<{ readonly kernel: RunningKernel; readonly image: Kimage } | undefined> {
+  const pageOffset = pageOffsetOf(header);
+  if (pageOffset === undefined) return undefined;
+  const bytes = await readKernel(memory, ram, kernel.textAddress, kernelSpan(header, kernel.textAddress));
+  const top = ram.ranges.at(-1)?.end ?? 0n;
+  for (const [target, offset] of linearPointers(bytes ?? new Uint8Array(), pageOffset, top)) {
+    const image = await imageAt(memory, ram, target, kernel.crashMemory);
+    if (image) {
+      const imagePointerAddress = kernel.textAddress + BigInt(offset);
+      return { kernel: { ...kernel, imagePointerAddress, pageOffset }, image };
+    }
+  }
+  return undefined;
+}
+
+/**
+ * Aligned pointers into the linear mapping, by the physical address to which they point, each with the offset where
+ * it was seen first. Those that an allocated `struct kimage` may have come first: without a shared file each try
+ * costs a millisecond.
+ */
+function linearPointers(bytes: Uint8Array, pageOffset: bigint, top: bigint): readonly [bigint, number][] {
+  const lowest = Number(pageOffset >> 32n);
+  const highest = Number((pageOffset + top) >> 32n);
+  const seen = new Map<bigint, number>();
+  const list = words(bytes);
+  for (let i = 0; i + 1 < list.length && seen.size < MAX_POINTERS_TRIED; i += 2) {
+    const high = list[i + 1]!;
+    if (high < lowest || high > highest) continue;
+    const target = u64(bytes, i * 4) - pageOffset;
+    if (target < 0n || target >= top || target % 8n !== 0n || seen.has(target)) continue;
+    seen.set(target, i * 4);
+  }
+  return [...seen].sort(([a], [b]) => rank(a) - rank(b));
+}
+
+function rank(target: bigint): number {
+  return target % KIMAGE_ALIGNMENT === 0n ? 0 : 1;
+}
+
+/** Bytes from `_stext` to the end of the kernel, as far as a header's load of its text says. */
+function kernelSpan(header: CoreHeader, textAddress: bigint): number {
+  const text = header.programHeaders.find(isKernelText);
+  if (!text || text.p_paddr > textAddress) return KERNEL_SPAN;
+  const span = text.p_paddr + text.p_memsz - textAddress;
+  return span > 0n && span < BigInt(KERNEL_SPAN) ? Number(span) : KERNEL_SPAN;
+}
+
+/** `span` bytes from `_stext` on, fewer where RAM ends; undefined where that is not RAM. */
+async function readKernel(
+  memory: PhysicalMemory,
+  ram: RangeSet,
+  textAddress: bigint,
+  span: number,
+): Promise<Uint8Array | undefined> {
+  if (textAddress < 0n || textAddress % BigInt(PAGE_SIZE) !== 0n) return undefined;
+  const range = ram.ranges.find((r) => r.start <= textAddress && textAddress < r.end);
+  if (!range) return undefined;
+  const left = range.end - textAddress;
+  return memory.read(textAddress, left < BigInt(span) ? Number(left) : span);
+}
+
+async function imageAt(
+  memory: PhysicalMemory,
+  ram: RangeSet,
+  address: bigint,
+  crashMemory: RangeSet,
+): Promise<Kimage | undefined> {
+  if (address < 0n) return undefined;
+  return ram.covers({ start: address, end: address + BigInt(KIMAGE_SPAN) })
+    ? readKimage(memory, address, crashMemory)
+    : undefined;
+}

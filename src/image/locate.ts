@@ -1,0 +1,306 @@
+/** Finds the capture image of a machine whose memory can be read, and says how sure that is. */
+import { type CoreHeader, EHDR_SIZE, PHDR_SIZE } from "../elfcore/header.ts";
+import { pageOffsetOf } from "../elfcore/kinds.ts";
+import { describedMemory } from "../layout/described.ts";
+import { RangeSet } from "../layout/range-set.ts";
+import { hex, PAGE_SIZE } from "./bytes.ts";
+import type { CaptureCommandLine } from "./command-line.ts";
+import { type DisprovenHeader, isProven, proveCoreHeader, type ProvenHeader } from "./core-header.ts";
+import { type DigestFinding, findDigestOfImage } from "./digest.ts";
+import { ImageError } from "./error.ts";
+import type { Sha256 } from "./hash.ts";
+import { findLoadedImage, findRunningKernel, followImagePointer, type RunningKernel } from "./kernel.ts";
+import { type Kimage, segmentHolding } from "./kimage.ts";
+import type { PhysicalMemory } from "./memory.ts";
+import { looksLikeCoreHeader, scanPages } from "./scan.ts";
+import { readVmcoreInfo, type VmcoreInfo } from "./vmcoreinfo.ts";
+
+const FOUR_GIB = 1n << 32n;
+/** Core headers that are put to the proof in one step; copies and leftovers are few. */
+const MAX_PROOFS = 64;
+/** VMCOREINFO notes whose kernel is looked for, which takes a look at up to 96 MiB each. */
+const MAX_KERNELS = 16;
+/** 65,534 program headers take 3.5 MiB, and the largest segment that a loader makes for them has 0.9 MiB. */
+const MAX_HEADER_SEGMENT = 4 * 1024 * 1024;
+
+/** A capture image in crash memory. */
+export interface CaptureImage {
+  readonly headerAddress: bigint;
+  /** Bytes of the segment that the header has to itself: as far as a new one may reach. */
+  readonly headerCapacity: number;
+  readonly header: CoreHeader;
+  readonly vmcoreinfo: VmcoreInfo;
+  readonly crashMemory: RangeSet;
+  /** `yes` by the kernel's own pointer; `unconfirmed` where that pointer could not be found. */
+  readonly loaded: "yes" | "unconfirmed";
+  readonly kernel: RunningKernel | undefined;
+  readonly kimage: Kimage | undefined;
+  readonly digest: DigestFinding;
+  readonly commandLine: CaptureCommandLine | undefined;
+}
+
+/** What a look at a machine's memory found. */
+export type Location =
+  | { readonly found: "image"; readonly image: CaptureImage }
+  | {
+      readonly found: "nothing-loaded";
+      readonly kernel: RunningKernel;
+      readonly leftover: bigint | undefined;
+    }
+  | { readonly found: "no-crash-memory"; readonly kernel: RunningKernel }
+  | { readonly found: "unknown"; readonly reason: string };
+
+/** What the caller knows already; everything is checked, nothing is taken on trust. */
+export interface LocateHints {
+  readonly headerAddress?: bigint | undefined;
+  readonly crashMemory?: RangeSet | undefined;
+  /** From an earlier look: spares the search through all of RAM. */
+  readonly kernel?: RunningKernel | undefined;
+}
+
+/** What every step needs; RAM is asked for once, which costs a round trip to a real machine. */
+interface Look {
+  readonly memory: PhysicalMemory;
+  readonly sha256: Sha256;
+  readonly ram: RangeSet;
+  /** Headers that were put to the proof already, by address. */
+  readonly verdicts: Map<bigint, ProvenHeader | DisprovenHeader>;
+}
+
+/**
+ * Finds the loaded capture image.
+ *
+ * RAM below 4 GiB is searched first: crash memory is there unless `crashkernel=X,high` was given. With a kernel from
+ * an earlier look nothing is searched: its pointer leads to the image.
+ *
+ * @throws {ImageError} `not-a-core-header` where a given address holds none.
+ */
+export async function locateImage(
+  memory: PhysicalMemory,
+  sha256: Sha256,
+  hints: LocateHints = {},
+): Promise<Location> {
+  const look: Look = { memory, sha256, ram: RangeSet.of(await memory.ranges()), verdicts: new Map() };
+  const { kernel, headerAddress } = hints;
+  if (headerAddress !== undefined) return locateGiven(look, headerAddress, hints);
+  if (kernel) {
+    const image = await followImagePointer(memory, look.ram, kernel);
+    if (image === "none") return { found: "nothing-loaded", kernel, leftover: undefined };
+    if (image) return locateLoaded(look, kernel, image);
+  }
+  const low = RangeSet.of([{ start: 0n, end: FOUR_GIB }]);
+  const known = hints.crashMemory ?? kernel?.crashMemory;
+  const areas = known ? [known.intersect(look.ram)] : [look.ram.intersect(low), look.ram.subtract(low)];
+  for (const area of areas) {
+    const scan = await scanPages(memory, area.ranges);
+    const running = kernel ?? (await runningKernel(look, scan.coreHeaders, scan.vmcoreinfoNotes));
+    // Where more pages look like headers than are listed, crash memory is searched once more by itself.
+    const searched = scan.complete ? area : RangeSet.empty;
+    if (running) return locateByKernel(look, running, searched, scan.coreHeaders);
+    if ([...look.verdicts.values()].some(isProven)) break;
+  }
+  return locateWithoutKernel(look, RangeSet.of(areas.flatMap(({ ranges }) => ranges)), hints.crashMemory);
+}
+
+/** The image whose header the caller names. */
+async function locateGiven(look: Look, address: bigint, hints: LocateHints): Promise<Location> {
+  const given = await prove(look, address);
+  if (!isProven(given)) {
+    throw new ImageError(
+      "not-a-core-header",
+      `Cannot use the header at ${hex(address)}: ${given.reason}; leave the address out to have it found`,
+    );
+  }
+  const kernel =
+    hints.kernel ?? (await findRunningKernel(look.memory, look.ram, given.vmcoreinfo, given.header));
+  if (!kernel) return locateAlone(look, given, hints.crashMemory);
+  if (kernel.crashMemory.isEmpty) return { found: "no-crash-memory", kernel };
+  if (pageOffsetOf(given.header) === undefined) return unknown(noPageOffset(given));
+  const loaded = await findLoadedImage(look.memory, look.ram, kernel, given.header);
+  if (!loaded) return { found: "nothing-loaded", kernel, leftover: address };
+  const location = await locateLoaded(look, loaded.kernel, loaded.image);
+  if (location.found !== "image" || location.image.headerAddress === address) return location;
+  const other = hex(location.image.headerAddress);
+  return unknown(`the header at ${hex(address)} is not the loaded image's, which lies at ${other}`);
+}
+
+async function locateWithoutKernel(
+  look: Look,
+  searched: RangeSet,
+  crashMemory: RangeSet | undefined,
+): Promise<Location> {
+  const verdicts = [...look.verdicts.values()];
+  const proven = verdicts.filter(isProven);
+  if (proven.length === 1) return locateAlone(look, proven[0]!, crashMemory);
+  if (proven.length > 1) {
+    const where = proven.map((p) => hex(p.address)).slice(0, 4);
+    return unknown(
+      `${proven.length} core headers were found (${where.join(", ")}) and no kernel that says which one is loaded`,
+    );
+  }
+  const about = verdicts.flatMap((v) => (isProven(v) ? [] : [`${hex(v.address)} (${v.reason})`])).slice(0, 3);
+  return unknown(
+    `no core header and no Linux kernel with VMCOREINFO was found in ${searched.toString()}${about.length > 0 ? `; looked at ${about.join(", ")}` : ""}`,
+  );
+}
+
+/**
+ * The kernel that bears out a VMCOREINFO note: one of those to which headers lead, else one of those that were found.
+ * (A note may be left over from a kernel that ran before the last reset.)
+ */
+async function runningKernel(
+  look: Look,
+  headers: readonly bigint[],
+  notes: readonly bigint[],
+): Promise<RunningKernel | undefined> {
+  const tried = new Set<bigint>();
+  const kernelOf = async (
+    vmcoreinfo: VmcoreInfo | undefined,
+    header?: CoreHeader,
+  ): Promise<RunningKernel | undefined> => {
+    if (!vmcoreinfo || tried.has(vmcoreinfo.address) || tried.size === MAX_KERNELS) return undefined;
+    tried.add(vmcoreinfo.address);
+    return findRunningKernel(look.memory, look.ram, vmcoreinfo, header);
+  };
+  for (const address of headers.slice(0, MAX_PROOFS)) {
+    const verdict = await prove(look, address);
+    const kernel = isProven(verdict) ? await kernelOf(verdict.vmcoreinfo, verdict.header) : undefined;
+    if (kernel) return kernel;
+  }
+  for (const address of notes.slice(0, MAX_PROOFS)) {
+    if (!look.ram.covers({ start: address, end: address + 2n * BigInt(PAGE_SIZE) })) continue;
+    const kernel = await kernelOf(await readVmcoreInfo(look.memory, address));
+    if (kernel) return kernel;
+  }
+  return undefined;
+}
+
+/**
+ * The image that `kernel` has loaded, found with the help of any header of its time in crash memory: that gives the
+ * base of the linear mapping, which the kernel's pointer needs.
+ *
+ * @param headers pages in `searched` that look like core headers; the rest of crash memory is searched here.
+ */
+async function locateByKernel(
+  look: Look,
+  kernel: RunningKernel,
+  searched: RangeSet,
+  headers: readonly bigint[],
+): Promise<Location> {
+  if (kernel.crashMemory.isEmpty) return { found: "no-crash-memory", kernel };
+  const rest = kernel.crashMemory.intersect(look.ram).subtract(searched);
+  const others = rest.isEmpty ? [] : (await scanPages(look.memory, rest.ranges)).coreHeaders;
+  const candidates = [...new Set([...headers, ...others])].filter((a) => kernel.crashMemory.contains(a));
+  const pageOffsets = new Set<bigint>();
+  let leftover: bigint | undefined;
+  let doubt: string | undefined;
+  for (const address of candidates.slice(0, MAX_PROOFS)) {
+    const candidate = await prove(look, address);
+    const pageOffset = isProven(candidate) ? pageOffsetOf(candidate.header) : undefined;
+    if (!isProven(candidate)) {
+      doubt ??= `what lies at ${hex(address)} in crash memory looks like a core header, but ${candidate.reason}`;
+    } else if (pageOffset === undefined) {
+      doubt ??= noPageOffset(candidate);
+    } else {
+      leftover ??= address;
+      if (pageOffsets.has(pageOffset)) continue;
+      pageOffsets.add(pageOffset);
+      const loaded = await findLoadedImage(look.memory, look.ram, kernel, candidate.header);
+      if (loaded) return locateLoaded(look, loaded.kernel, loaded.image);
+    }
+  }
+  if (candidates.length > MAX_PROOFS) {
+    return unknown(`${candidates.length} pages of crash memory look like core headers, there should be one`);
+  }
+  // One header that holds is enough to have looked the kernel's pointer up.
+  if (doubt !== undefined && leftover === undefined) return unknown(doubt);
+  return { found: "nothing-loaded", kernel, leftover };
+}
+
+/** The image to which the kernel's own pointer leads. */
+async function locateLoaded(look: Look, kernel: RunningKernel, kimage: Kimage): Promise<Location> {
+  let reason = "none of its segments begins like one";
+  // The kernel takes the last segment that begins like an ELF file (crash_handle_hotplug_event).
+  for (const { address, size } of kimage.segments.toReversed()) {
+    if (!looksLikeCoreHeader(await look.memory.read(address, PAGE_SIZE), 0)) continue;
+    const verdict = await prove(look, address);
+    if (!isProven(verdict)) {
+      reason = `at ${hex(address)} ${verdict.reason}`;
+    } else if (size > MAX_HEADER_SEGMENT || headerBytes(verdict.header) > size) {
+      reason = `the one at ${hex(address)} has ${headerBytes(verdict.header)} bytes, its segment ${size}`;
+    } else {
+      const image = await describeImage(look, verdict, kernel.crashMemory, kernel, kimage);
+      return { found: "image", image };
+    }
+  }
+  return unknown(`a capture kernel is loaded, but no core header was found in it: ${reason}`);
+}
+
+/** An image of which no kernel says whether it is loaded. */
+async function locateAlone(
+  look: Look,
+  proven: ProvenHeader,
+  crashMemory: RangeSet | undefined,
+): Promise<Location> {
+  const around = crashMemory ?? holeAround(proven, look.ram);
+  return { found: "image", image: await describeImage(look, proven, around, undefined, undefined) };
+}
+
+async function describeImage(
+  look: Look,
+  { address, header, vmcoreinfo }: ProvenHeader,
+  crashMemory: RangeSet,
+  kernel: RunningKernel | undefined,
+  kimage: Kimage | undefined,
+): Promise<CaptureImage> {
+  const { digest, commandLine } = await findDigestOfImage(
+    look.memory,
+    look.sha256,
+    address,
+    crashMemory,
+    kimage,
+  );
+  const covering = "table" in digest ? digest.table.regions.find((r) => r.address === address) : undefined;
+  const headerCapacity =
+    (kimage && segmentHolding(kimage.segments, address)?.size) ??
+    covering?.size ??
+    Math.ceil(headerBytes(header) / PAGE_SIZE) * PAGE_SIZE;
+  return {
+    headerAddress: address,
+    headerCapacity,
+    header,
+    vmcoreinfo,
+    crashMemory,
+    loaded: kimage ? "yes" : "unconfirmed",
+    kernel,
+    kimage,
+    digest,
+    commandLine,
+  };
+}
+
+async function prove(look: Look, address: bigint): Promise<ProvenHeader | DisprovenHeader> {
+  const known = look.verdicts.get(address);
+  if (known) return known;
+  const verdict = await proveCoreHeader(look.memory, look.ram, address);
+  look.verdicts.set(address, verdict);
+  return verdict;
+}
+
+/** RAM around the header that it does not describe: crash memory, where no kernel says where that is. */
+function holeAround(proven: ProvenHeader, ram: RangeSet): RangeSet {
+  const holes = ram.subtract(describedMemory(proven.header));
+  return RangeSet.of(holes.ranges.filter((r) => r.start <= proven.address && proven.address < r.end));
+}
+
+function headerBytes(header: CoreHeader): number {
+  return EHDR_SIZE + header.programHeaders.length * PHDR_SIZE;
+}
+
+function noPageOffset({ address }: ProvenHeader): string {
+  return `the PT_LOADs of the header at ${hex(address)} do not agree on the base of the linear map (p_vaddr - p_paddr), so the kernel's pointer to the image could not be followed`;
+}
+
+function unknown(reason: string): Location {
+  return { found: "unknown", reason };
+}

@@ -1,0 +1,175 @@
+/**
+ * Plans the writes that turn one core header into another, so that at every instant at which the machine can
+ * panic the image is armed and describes the old layout or the new one.
+ *
+ * - The digest covers the header (<= 6.5, and kexec_load without --hotplug): header, region table and digest must
+ *   change as one, so the machine has to be paused around all of them.
+ * - It does not, and the header only grows at its end: the new program headers go behind the last one, where
+ *   nobody looks yet, then `e_phnum` (one aligned u16) makes them count. Each step can be seen.
+ * - It does not, and the header changes elsewhere: the machine has to be paused.
+ */
+import { encodeCoreHeader } from "../elfcore/encode.ts";
+import { type CoreHeader, E_PHNUM_OFFSET, EHDR_SIZE, PHDR_SIZE } from "../elfcore/header.ts";
+import { equalBytes, hex } from "./bytes.ts";
+import type { DigestPrefix } from "./digest.ts";
+import { ImageError } from "./error.ts";
+import { segmentHolding } from "./kimage.ts";
+import type { CaptureImage } from "./locate.ts";
+import type { PhysicalMemory } from "./memory.ts";
+import { DIGEST_SIZE, encodeRegions, REGION_TABLE_SIZE, withRegionLast } from "./purgatory.ts";
+
+/** One write, with the bytes that must be there before. */
+export interface PlannedWrite {
+  readonly what: "program-headers" | "e_phnum" | "header" | "region-table" | "digest";
+  readonly address: bigint;
+  readonly before: Uint8Array;
+  readonly after: Uint8Array;
+}
+
+/** Writes in their order. `atomic`: between the first and the last the image is not armed, the machine must not run. */
+export interface WritePlan {
+  readonly atomic: boolean;
+  readonly writes: readonly PlannedWrite[];
+}
+
+/**
+ * Plans the installation of `wanted` into `image`.
+ *
+ * @param prefix the hash of the rest of the image; needed where the digest covers the header.
+ * @throws {ImageError} `header-too-large`; `outside-image` where any write would leave the image; `forged` where
+ * the digest's state does not permit a change (mismatch, not found); `changed` where the header is not what it was.
+ */
+export async function planInstall(
+  memory: PhysicalMemory,
+  image: CaptureImage,
+  wanted: CoreHeader,
+  prefix: DigestPrefix | undefined,
+): Promise<WritePlan> {
+  const after = encodeCoreHeader(wanted);
+  if (after.length > image.headerCapacity) {
+    throw new ImageError(
+      "header-too-large",
+      `The new header needs ${after.length} bytes (${wanted.programHeaders.length} program headers), its segment at ${hex(image.headerAddress)} has ${image.headerCapacity}; reload the capture kernel in the guest to get a larger one`,
+    );
+  }
+  const segment = await memory.read(image.headerAddress, image.headerCapacity);
+  const before = encodeCoreHeader(image.header);
+  if (!equalBytes(before, segment.subarray(0, before.length))) {
+    throw new ImageError(
+      "changed",
+      `The core header at ${hex(image.headerAddress)} changed since it was read; look again`,
+    );
+  }
+  const writes: PlannedWrite[] = [];
+  const { digest } = image;
+  if (digest.state === "excludes-header") {
+    const grown = growth(image, segment, before, after);
+    if (grown) return checked(image, { atomic: false, writes: grown });
+    writes.push(headerWrite(image, segment, after));
+  } else if (digest.state === "covers-header") {
+    if (!prefix) throw new TypeError("A digest that covers the header needs the hash of the rest");
+    writes.push(headerWrite(image, segment, after));
+    const last = withRegionLast(digest.table.regions, image.headerAddress);
+    const tableBefore = encodeRegions(digest.table.regions);
+    const tableAfter = encodeRegions(last);
+    if (!equalBytes(tableBefore, tableAfter)) {
+      writes.push({
+        what: "region-table",
+        address: digest.table.address,
+        before: tableBefore,
+        after: tableAfter,
+      });
+    }
+    const newSegment = segment.slice();
+    newSegment.set(writes[0]!.after);
+    const value = prefix.finish(newSegment);
+    writes.push({ what: "digest", address: digest.address, before: digest.value, after: value });
+  } else {
+    throw new ImageError(
+      "forged",
+      `Refused to change an image whose digest is ${digest.state}: it could not be armed again; reload the capture kernel in the guest`,
+    );
+  }
+  return checked(image, { atomic: true, writes });
+}
+
+/** The header's bytes up to the end of whichever form is longer: a loader leaves zeros behind a header. */
+function headerWrite(image: CaptureImage, segment: Uint8Array, after: Uint8Array): PlannedWrite {
+  const padded = new Uint8Array(
+    Math.max(after.length, EHDR_SIZE + image.header.programHeaders.length * PHDR_SIZE),
+  );
+  padded.set(after);
+  return {
+    what: "header",
+    address: image.headerAddress,
+    before: segment.slice(0, padded.length),
+    after: padded,
+  };
+}
+
+/** The two writes of a header that only grows at its end, or undefined where it changes elsewhere. */
+function growth(
+  image: CaptureImage,
+  segment: Uint8Array,
+  before: Uint8Array,
+  after: Uint8Array,
+): readonly PlannedWrite[] | undefined {
+  if (after.length <= before.length) return undefined;
+  const withNewCount = before.slice();
+  withNewCount.set(after.subarray(E_PHNUM_OFFSET, E_PHNUM_OFFSET + 2), E_PHNUM_OFFSET);
+  if (!equalBytes(withNewCount, after.subarray(0, before.length))) return undefined;
+  return [
+    {
+      what: "program-headers",
+      address: image.headerAddress + BigInt(before.length),
+      before: segment.slice(before.length, after.length),
+      after: after.slice(before.length),
+    },
+    {
+      what: "e_phnum",
+      address: image.headerAddress + BigInt(E_PHNUM_OFFSET),
+      before: before.slice(E_PHNUM_OFFSET, E_PHNUM_OFFSET + 2),
+      after: after.slice(E_PHNUM_OFFSET, E_PHNUM_OFFSET + 2),
+    },
+  ];
+}
+
+/** Refuses a plan with a write outside the header's segment, the region table and the digest. */
+function checked(image: CaptureImage, plan: WritePlan): WritePlan {
+  const allowed: { readonly start: bigint; readonly end: bigint }[] = [
+    { start: image.headerAddress, end: image.headerAddress + BigInt(image.headerCapacity) },
+  ];
+  const { digest } = image;
+  if (digest.state === "covers-header") {
+    allowed.push(
+      { start: digest.table.address, end: digest.table.address + BigInt(REGION_TABLE_SIZE) },
+      { start: digest.address, end: digest.address + BigInt(DIGEST_SIZE) },
+    );
+  }
+  const purgatory = image.kimage && segmentHolding(image.kimage.segments, image.kimage.entry);
+  for (const [i, span] of allowed.entries()) {
+    const clash = allowed.some((other, j) => j !== i && span.start < other.end && other.start < span.end);
+    const outside =
+      !image.crashMemory.covers(span) ||
+      (i > 0 &&
+        purgatory !== undefined &&
+        (span.start < purgatory.address || span.end > purgatory.address + BigInt(purgatory.size)));
+    if (clash || outside) {
+      throw new ImageError(
+        "outside-image",
+        `Refused to write to ${hex(span.start)}-${hex(span.end)}: ${clash ? "header, region table and digest overlap" : "that is not inside the capture image"}`,
+      );
+    }
+  }
+  for (const write of plan.writes) {
+    const end = write.address + BigInt(write.after.length);
+    const inside = allowed.some((span) => span.start <= write.address && end <= span.end);
+    if (!inside || write.before.length !== write.after.length) {
+      throw new ImageError(
+        "outside-image",
+        `Refused to write ${write.after.length} bytes of ${write.what} at ${hex(write.address)}: that is outside the capture image's header and digest`,
+      );
+    }
+  }
+  return plan;
+}
