@@ -1,0 +1,154 @@
+/** Rule directories and files of this machine, or of another one's file system below a root. */
+import { lstat, readdir, readFile, readlink, stat } from "node:fs/promises";
+import { basename, join, posix } from "node:path";
+import type { CrashHotplug } from "../../rules/device.ts";
+import { RulesError } from "../../rules/error.ts";
+import {
+  decodeRules,
+  isRuleFileName,
+  type RuleDirectoryEntry,
+  type RuleSource,
+  selectRuleFiles,
+} from "../../rules/source.ts";
+
+/** More than any file of rules; the largest of systemd's has 10 KiB. */
+const LARGEST_FILE = 16 * 1024 ** 2;
+/** As the kernel: more links than that are a loop. */
+const MOST_LINKS = 40;
+
+/**
+ * Reads what udev would read from `directories`, in its order; directories that do not exist are empty.
+ *
+ * @param directories - highest priority first, as udev names them.
+ * @param root - what is put before them: links below it are followed within it, as in a chroot.
+ * @throws {RulesError} naming the file that is no text, too large, or no file.
+ */
+export async function readRuleDirectories(
+  directories: readonly string[],
+  root = "/",
+): Promise<readonly RuleSource[]> {
+  const listed: RuleDirectoryEntry[][] = [];
+  for (const directory of directories) listed.push(await listDirectory(directory, root));
+  const sources: RuleSource[] = [];
+  for (const { path } of selectRuleFiles(listed))
+    sources.push(await readSource(path, await follow(path, root)));
+  return sources;
+}
+
+/**
+ * Reads the files that were named, sorted by name as udev would.
+ *
+ * @throws {RulesError} as {@link readRuleDirectories}, and where there is no such file.
+ */
+export async function readNamedRules(paths: readonly string[]): Promise<readonly RuleSource[]> {
+  const sorted = [...paths].sort((a, b) =>
+    basename(a) < basename(b) ? -1 : Number(basename(a) > basename(b)),
+  );
+  const sources: RuleSource[] = [];
+  for (const path of sorted) {
+    if (await isMissing(path)) throw new RulesError("read rules", path, "does not exist");
+    sources.push(await readSource(path, path));
+  }
+  return sources;
+}
+
+/** What this machine's kernel says in crash_hotplug of memory. */
+export async function readCrashHotplug(root = "/"): Promise<CrashHotplug> {
+  try {
+    const text = await readFile(join(root, "sys/devices/system/memory/crash_hotplug"), "utf8");
+    return text.trim() === "1" ? "1" : "0";
+  } catch (error) {
+    if (isNotThere(error)) return "absent";
+    throw error;
+  }
+}
+
+async function listDirectory(directory: string, root: string): Promise<RuleDirectoryEntry[]> {
+  const real = await follow(directory, root);
+  let names: string[];
+  try {
+    names = await readdir(real);
+  } catch (error) {
+    if (isNotThere(error)) return [];
+    throw error;
+  }
+  const entries: RuleDirectoryEntry[] = [];
+  for (const name of names) {
+    if (!isRuleFileName(name)) continue;
+    const path = posix.join(directory, name);
+    const masks = await isMask(await follow(path, root));
+    // A link that leads nowhere takes no name: udev's listing leaves it out.
+    if (masks !== undefined) entries.push({ name, path, masks });
+  }
+  return entries;
+}
+
+/** Whether `path` is empty or /dev/null; undefined where there is nothing. */
+async function isMask(path: string): Promise<boolean | undefined> {
+  if (path === "/dev/null") return true;
+  try {
+    const found = await stat(path);
+    return found.isCharacterDevice() || (found.isFile() && found.size === 0);
+  } catch (error) {
+    if (isNotThere(error)) return undefined;
+    throw error;
+  }
+}
+
+async function isMissing(path: string): Promise<boolean> {
+  return (await isMask(path)) === undefined;
+}
+
+/** @param shown - the path to report; `real` is where it is. */
+async function readSource(shown: string, real: string): Promise<RuleSource> {
+  // Looked at before it is opened: opening a pipe waits for somebody who writes.
+  const entry = await stat(real);
+  if (entry.isCharacterDevice()) return { path: shown, text: "" };
+  if (!entry.isFile()) throw new RulesError("read rules", shown, "is no regular file");
+  if (entry.size > LARGEST_FILE)
+    throw new RulesError("read rules", shown, `has ${entry.size} bytes, more than any file of rules`);
+  return decodeRules(shown, await readFile(real));
+}
+
+/**
+ * Where `path` leads below `root`, its links followed as if `root` were the root directory.
+ *
+ * @returns `/dev/null` itself where a link leads there, whether or not `root` has one.
+ */
+async function follow(path: string, root: string): Promise<string> {
+  if (root === "/") return path;
+  let todo = path.split("/").filter((part) => part !== "");
+  let done: string[] = [];
+  for (let links = 0; todo.length > 0;) {
+    const [part = "", ...rest] = todo;
+    todo = rest;
+    if (part === ".") continue;
+    if (part === "..") {
+      done = done.slice(0, -1);
+      continue;
+    }
+    const target = await linkTarget(join(root, ...done, part));
+    if (target === undefined) {
+      done.push(part);
+      continue;
+    }
+    if (++links > MOST_LINKS) throw new RulesError("read rules", path, "leads through too many links");
+    if (target.startsWith("/")) done = [];
+    todo = [...target.split("/").filter((piece) => piece !== ""), ...todo];
+    if (target === "/dev/null") return "/dev/null";
+  }
+  return join(root, ...done);
+}
+
+async function linkTarget(path: string): Promise<string | undefined> {
+  try {
+    return (await lstat(path)).isSymbolicLink() ? await readlink(path) : undefined;
+  } catch (error) {
+    if (isNotThere(error)) return undefined;
+    throw error;
+  }
+}
+
+function isNotThere(error: unknown): boolean {
+  return error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "ENOTDIR");
+}
