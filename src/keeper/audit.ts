@@ -1,0 +1,161 @@
+/** Is what the capture kernel would be told true? */
+import type { CoreHeader } from "../elfcore/header.ts";
+import { cpuNotes } from "../elfcore/kinds.ts";
+import { hex } from "../image/bytes.ts";
+import { hasParameter } from "../image/command-line.ts";
+import type { Sha256 } from "../image/hash.ts";
+import { type CaptureImage, locateImage, type LocateHints, type Location } from "../image/locate.ts";
+import { compareWithLayout } from "../layout/described.ts";
+import { hotpluggableMemory, type MachineLayout } from "../layout/machine.ts";
+import { RangeSet } from "../layout/range-set.ts";
+import type { Machine } from "./machine.ts";
+
+/**
+ * - `accurate`: a panic now gives a dump with everything that the machine has;
+ * - `inaccurate`: the dump would lack memory or CPUs, or claim what is gone;
+ * - `not-loaded`: there would be no dump, no capture kernel is loaded;
+ * - `broken`: there would be no dump, the digest does not match and purgatory would spin;
+ * - `unknown`: it cannot be told, `reason` says why.
+ */
+export type Verdict = "accurate" | "inaccurate" | "not-loaded" | "broken" | "unknown";
+
+/** The answer to "is that true?" for one machine at one moment. */
+export interface Audit {
+  readonly verdict: Verdict;
+  /** One sentence: what was found and, where something is wrong, what to do. */
+  readonly reason: string;
+  readonly image: CaptureImage | undefined;
+  readonly layout: MachineLayout;
+  readonly missing: RangeSet;
+  readonly stale: RangeSet;
+  readonly cpus: CpuAudit;
+  /** Things that would spoil the dump although the header is true. */
+  readonly warnings: readonly string[];
+}
+
+/** CPUs by number: a header's notes do not say which CPU they belong to. */
+export interface CpuAudit {
+  readonly present: number;
+  readonly described: number;
+  /** Hot-added CPUs of which `present - described` have no note; empty where none is missing. */
+  readonly missing: readonly string[];
+}
+
+/** Looks at `machine` and judges. */
+export async function auditMachine(
+  machine: Machine,
+  sha256: Sha256,
+  hints: LocateHints = {},
+): Promise<Audit> {
+  const location = await locateImage(machine.memory, sha256, hints);
+  return judge(location, await machine.layout());
+}
+
+/** Judges what {@link locateImage} found against the layout of the same moment. */
+export function judge(location: Location, layout: MachineLayout): Audit {
+  const nothing = {
+    image: undefined,
+    layout,
+    missing: RangeSet.empty,
+    stale: RangeSet.empty,
+    cpus: { present: presentCpus(layout).length, described: 0, missing: [] },
+    warnings: [],
+  };
+  switch (location.found) {
+    case "no-crash-memory":
+      return {
+        ...nothing,
+        verdict: "not-loaded",
+        reason: `The guest's kernel (${location.kernel.vmcoreinfo.release}) has reserved no crash memory; boot it with crashkernel=256M and load a capture kernel`,
+      };
+    case "nothing-loaded":
+      return {
+        ...nothing,
+        verdict: "not-loaded",
+        reason: `Crash memory (${location.kernel.crashMemory.toString()}) is reserved, but no capture kernel is loaded${location.leftover === undefined ? "" : ` (the core header at ${hex(location.leftover)} is left over from one that was)`}; load one in the guest with kexec -p`,
+      };
+    case "unknown":
+      return {
+        ...nothing,
+        verdict: "unknown",
+        reason: `It cannot be told what a panic would give: ${location.reason}`,
+      };
+    case "image":
+      return judgeImage(location.image, layout);
+  }
+}
+
+function judgeImage(image: CaptureImage, layout: MachineLayout): Audit {
+  const { missing, stale } = compareWithLayout(image.header, layout);
+  const cpus = auditCpus(image.header, layout);
+  const found = { image, layout, missing, stale, cpus, warnings: warningsFor(image, layout) };
+  if (image.loaded === "unconfirmed") {
+    return {
+      ...found,
+      verdict: "unknown",
+      reason: `A capture image lies at ${hex(image.headerAddress)}, but the kernel's pointer to it was not found: it cannot be told whether it is loaded`,
+    };
+  }
+  if (image.digest.state === "mismatch") {
+    return {
+      ...found,
+      verdict: "broken",
+      reason:
+        "The digest of the loaded image does not match its segments: a panic would hang in purgatory; reload the capture kernel in the guest",
+    };
+  }
+  const lacks = [
+    missing.isEmpty ? "" : `lack ${missing.toString()}`,
+    cpus.present > cpus.described ? `lack the registers of ${cpus.present - cpus.described} CPUs` : "",
+    stale.isEmpty ? "" : `claim ${stale.toString()}, which is gone`,
+  ].filter((text) => text !== "");
+  return lacks.length === 0
+    ? { ...found, verdict: "accurate", reason: "The loaded capture kernel would be told the truth" }
+    : {
+        ...found,
+        verdict: "inaccurate",
+        reason: `A dump would ${lacks.join(" and ")}; ${isCorrectable(image) && !(missing.isEmpty && stale.isEmpty) ? "kdump-hotplug keep corrects the memory" : "reload the capture kernel in the guest"}`,
+      };
+}
+
+/** Whether a new header may be installed: the image is known to be loaded, and can be armed again. */
+export function isCorrectable(image: CaptureImage): boolean {
+  return (
+    image.loaded === "yes" &&
+    (image.digest.state === "covers-header" || image.digest.state === "excludes-header")
+  );
+}
+
+function warningsFor(image: CaptureImage, layout: MachineLayout): readonly string[] {
+  const warnings: string[] = [];
+  if (image.commandLine === undefined) {
+    warnings.push("The capture kernel's command line was not found in the image, so it could not be checked");
+  } else if (
+    !hasParameter(image.commandLine.text, "acpi_no_memhotplug") &&
+    !hotpluggableMemory(layout).isEmpty
+  ) {
+    warnings.push(
+      "The capture kernel's command line lacks acpi_no_memhotplug: it would take hot-added memory as its own RAM, and reading it from /proc/vmcore would fail; add it and load again",
+    );
+  }
+  if (image.digest.state === "not-found") {
+    warnings.push(
+      "The image's digest was not found, so it could not be checked and the header cannot be changed",
+    );
+  }
+  return warnings;
+}
+
+function auditCpus(header: CoreHeader, layout: MachineLayout): CpuAudit {
+  const present = presentCpus(layout);
+  const described = cpuNotes(header).length;
+  const missing =
+    present.length > described
+      ? present.filter((cpu) => cpu.qomPath!.startsWith("/machine/peripheral")).map((cpu) => cpu.qomPath!)
+      : [];
+  return { present: present.length, described, missing };
+}
+
+function presentCpus(layout: MachineLayout): MachineLayout["cpus"] {
+  return layout.cpus.filter((cpu) => cpu.present);
+}

@@ -1,0 +1,180 @@
+/** One in-place install: hash first, then pause, check that nothing moved, write, resume, read back. */
+import { encodeCoreHeader } from "../elfcore/encode.ts";
+import type { CoreHeader } from "../elfcore/header.ts";
+import { cpuNotes } from "../elfcore/kinds.ts";
+import { equalBytes, hex, u32, u64 } from "../image/bytes.ts";
+import { DigestPrefix } from "../image/digest.ts";
+import { ImageError } from "../image/error.ts";
+import type { Sha256 } from "../image/hash.ts";
+import { type Kimage, readKimage } from "../image/kimage.ts";
+import type { CaptureImage } from "../image/locate.ts";
+import type { PhysicalMemory } from "../image/memory.ts";
+import { planInstall, type PlannedWrite, type WritePlan } from "../image/plan.ts";
+import { encodeRegions } from "../image/purgatory.ts";
+import type { Machine } from "./machine.ts";
+
+/** CPU notes that are looked at in the pause: a panic fills those of all CPUs, and each look costs time. */
+const MAX_CPU_NOTES = 8;
+
+/** What an install did. */
+export interface InstallReport {
+  readonly writes: readonly PlannedWrite[];
+  readonly pauseMicroseconds: number | undefined;
+}
+
+/**
+ * Remembers the hash of everything but the header. Hashing tens of MiB takes tens of milliseconds, is done
+ * while the machine runs, and holds until the image is another one: its table and its digest say so.
+ */
+export class PrefixCache {
+  #key: string | undefined;
+  #prefix: DigestPrefix | undefined;
+
+  /** The hash for `image`, taken anew where the cached one is another image's; undefined where none is needed. */
+  async for(memory: PhysicalMemory, sha256: Sha256, image: CaptureImage): Promise<DigestPrefix | undefined> {
+    const { digest } = image;
+    if (digest.state !== "covers-header") return undefined;
+    const key = keyOf(image, digest.value);
+    if (key !== this.#key) {
+      this.#prefix = await DigestPrefix.compute(memory, sha256, digest, image.headerAddress);
+      this.#key = key;
+    }
+    return this.#prefix;
+  }
+
+  /** Our own install changed the digest of the same image: the hash of the rest still holds. */
+  follow(image: CaptureImage, writes: readonly PlannedWrite[]): void {
+    const digest = writes.find((write) => write.what === "digest");
+    if (digest) this.#key = keyOf(image, digest.after);
+  }
+}
+
+function keyOf(image: CaptureImage, digest: Uint8Array): string {
+  return `${image.headerAddress} ${image.kimage?.address} ${String(digest)}`;
+}
+
+/**
+ * Installs `wanted` into the image of `machine`.
+ *
+ * @throws {ImageError} `changed` where the machine changed the image meanwhile (nothing was written: look again),
+ * and what {@link planInstall} throws.
+ */
+export async function install(
+  machine: Machine,
+  image: CaptureImage,
+  wanted: CoreHeader,
+  prefix: DigestPrefix | undefined,
+): Promise<InstallReport> {
+  const plan = await planInstall(machine.memory, image, wanted, prefix);
+  // Once before the pause: a machine is not stopped for nothing, and the pause does not pay for code that runs cold.
+  await checkSameImage(machine.memory, image);
+  const { microseconds } = await machine.paused(async () => {
+    await checkSameImage(machine.memory, image);
+    await applyPlan(machine.memory, plan);
+  });
+  for (const { address, after, what } of plan.writes) {
+    if (!equalBytes(await machine.memory.read(address, after.length), after)) {
+      throw new ImageError(
+        "changed",
+        `The ${what} at ${hex(address)} was changed right after it was written; look again`,
+      );
+    }
+  }
+  return { writes: plan.writes, pauseMicroseconds: microseconds };
+}
+
+/**
+ * Called before the pause and again in it: the kernel's pointer still leads to this image, its header, region table
+ * and digest are what they were, and no panic is under way.
+ *
+ * @throws {ImageError} `changed`, or `panicking`.
+ */
+export async function checkSameImage(memory: PhysicalMemory, image: CaptureImage): Promise<void> {
+  const { digest, kernel, kimage, header, headerAddress } = image;
+  if (kernel?.imagePointerAddress !== undefined && kernel.pageOffset !== undefined && kimage) {
+    // The kernel holds the pointer at NULL while it loads or rewrites an image: then it is not our turn.
+    const pointer = u64(await memory.read(kernel.imagePointerAddress, 8), 0);
+    if (pointer === 0n)
+      throw new ImageError("changed", "The capture image is being replaced or was unloaded; look again");
+    const now =
+      pointer - kernel.pageOffset === kimage.address &&
+      (await readKimage(memory, kimage.address, image.crashMemory));
+    if (!now || !sameSegments(now, kimage))
+      throw new ImageError("changed", "Another capture image was loaded; look again");
+  }
+  const expected: (readonly [string, bigint, Uint8Array])[] = [
+    ["core header", headerAddress, encodeCoreHeader(header)],
+  ];
+  if (digest.state === "covers-header") {
+    expected.push(["digest's region table", digest.table.address, encodeRegions(digest.table.regions)]);
+    expected.push(["digest", digest.address, digest.value]);
+  }
+  for (const [what, address, bytes] of expected) {
+    if (!equalBytes(await memory.read(address, bytes.length), bytes))
+      throw new ImageError(
+        "changed",
+        `The ${what} at ${hex(address)} changed before the install; look again`,
+      );
+  }
+  // A CPU's note is empty until a panic stops the CPU (crash_save_cpu), and that comes before purgatory hashes.
+  for (const { p_paddr } of cpuNotes(header).slice(0, MAX_CPU_NOTES)) {
+    if (u32(await memory.read(p_paddr, 4), 0) !== 0)
+      throw new ImageError(
+        "panicking",
+        `Nothing was written: the CPU note at ${hex(p_paddr)} is in use, so the guest is panicking already`,
+      );
+  }
+}
+
+function sameSegments(a: Kimage, b: Kimage): boolean {
+  return segmentsText(a) === segmentsText(b);
+}
+
+function segmentsText({ entry, segments }: Kimage): string {
+  return `${entry} ${segments.map(({ address, size }) => `${address}+${size}`).join(" ")}`;
+}
+
+/**
+ * Called while the machine stands still. Every byte that is written must be what the plan says; a write that fails
+ * is undone with what was written before it.
+ *
+ * @throws {ImageError} `changed` before anything was written; `half-written` where a write failed and could not be
+ * undone. Where it could, what the write threw.
+ */
+export async function applyPlan(memory: PhysicalMemory, plan: WritePlan): Promise<void> {
+  for (const { address, before, what } of plan.writes) {
+    if (!equalBytes(await memory.read(address, before.length), before))
+      throw new ImageError(
+        "changed",
+        `The ${what} at ${hex(address)} changed before it was written; look again`,
+      );
+  }
+  const done: PlannedWrite[] = [];
+  try {
+    for (const step of plan.writes) {
+      done.push(step);
+      await memory.write(step.address, step.after);
+    }
+  } catch (error) {
+    await undo(memory, done, error);
+    throw error;
+  }
+}
+
+async function undo(memory: PhysicalMemory, done: readonly PlannedWrite[], cause: unknown): Promise<void> {
+  const failed: string[] = [];
+  for (const { address, before, what } of done.toReversed()) {
+    try {
+      await memory.write(address, before);
+    } catch {
+      failed.push(`${what} at ${hex(address)}`);
+    }
+  }
+  if (failed.length > 0) {
+    throw new ImageError(
+      "half-written",
+      `A write failed and could not be undone (${failed.join(", ")}): a panic may hang; reload the capture kernel in the guest`,
+      { cause },
+    );
+  }
+}

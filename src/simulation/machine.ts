@@ -1,0 +1,218 @@
+/** The simulated machine: hypervisor, running kernel and loaded image, in bytes. */
+import type { Sha256 } from "../image/hash.ts";
+import { type PhysicalRange } from "../layout/range.ts";
+import { RangeSet } from "../layout/range-set.ts";
+import type { ReadTree } from "../layout/sysfs.ts";
+import type { Blueprint } from "./blueprint.ts";
+import { blockCount, type Dimm, DimmSlots } from "./dimms.ts";
+import { SimulationError } from "./error.ts";
+import { handleMemoryEvent } from "./handler.ts";
+import { readLoadedKimage, setImagePointer, writeKernel } from "./kernel-data.ts";
+import type { KernelModel } from "./kernels.ts";
+import { type LoadedImage, loadImage, type LoadRequest } from "./load.ts";
+import { SparseMemory } from "./memory.ts";
+import { type DumpVerdict, judgeDump, panicMachine, type PanicResult } from "./panic.ts";
+import type { CpuCounts, SystemState } from "./system.ts";
+import { systemFiles } from "./views.ts";
+
+/** What a machine is built from. */
+export interface SimulatedMachineOptions {
+  readonly blueprint: Blueprint;
+  readonly kernel: KernelModel;
+  readonly sha256: Sha256;
+  readonly cpus: CpuCounts;
+  /** DIMM slots; QEMU has 256 at most. */
+  readonly slots: number;
+  /** Whether the kernel puts new memory online by itself (`auto_online_blocks`), or waits for {@link SimulatedMachine.online}. */
+  readonly autoOnline: boolean;
+}
+
+/** What is loaded unless said otherwise. */
+export const DEFAULT_LOAD: LoadRequest = {
+  call: "kexec_file_load",
+  commandLine: "acpi_no_memhotplug reset_devices nr_cpus=1 console=ttyS0",
+  seed: 7,
+};
+
+/**
+ * A machine that has booted a kernel with `crashkernel=`; nothing is loaded.
+ *
+ * Every step is complete when it returns, and everything that can be asked is answered from the bytes in `memory`.
+ */
+export class SimulatedMachine {
+  readonly memory: SparseMemory;
+  readonly blueprint: Blueprint;
+  readonly kernel: KernelModel;
+  /** CPUs that were there when it booted. */
+  readonly bootCpus: number;
+  /** /proc and /sys, as the readers of src/layout take them. */
+  readonly files: ReadTree;
+  readonly #sha256: Sha256;
+  readonly #dimms: DimmSlots;
+  readonly #autoOnline: boolean;
+  #cpus: CpuCounts;
+  #image: LoadedImage | undefined;
+  /** What the guest has not heard of yet, because it stands still. */
+  readonly #waiting: (() => void)[] = [];
+  #pauses = 0;
+
+  /** @throws {SimulationError} where the CPU counts make no sense. */
+  constructor(options: SimulatedMachineOptions) {
+    const { present, possible } = options.cpus;
+    if (!(present >= 1 && present <= possible))
+      throw new SimulationError("those CPUs", `${present} present of ${possible} possible`);
+    this.blueprint = options.blueprint;
+    this.kernel = options.kernel;
+    this.#sha256 = options.sha256;
+    this.#cpus = options.cpus;
+    this.bootCpus = present;
+    this.#autoOnline = options.autoOnline;
+    this.#dimms = new DimmSlots(options.blueprint.hotBase, options.slots);
+    this.memory = new SparseMemory(options.blueprint.backedRam);
+    writeKernel(this.memory, this.blueprint, this.kernel);
+    this.files = systemFiles(() => ({
+      ...this.system,
+      loaded: this.loaded,
+      updatesHeader: this.#updatesHeader,
+      autoOnline: this.#autoOnline,
+    }));
+  }
+
+  /** This moment, for those who judge. */
+  get system(): SystemState {
+    return { blueprint: this.blueprint, kernel: this.kernel, dimms: this.#dimms.all, cpus: this.#cpus };
+  }
+
+  get dimms(): readonly Dimm[] {
+    return this.#dimms.all;
+  }
+
+  get cpus(): CpuCounts {
+    return this.#cpus;
+  }
+
+  /** Whether `kexec_crash_image` leads to an image. */
+  get loaded(): boolean {
+    return readLoadedKimage(this.memory, this.blueprint) !== undefined;
+  }
+
+  /** Where the image that was loaded last has its parts; for tests and scenarios. */
+  get image(): LoadedImage | undefined {
+    return this.#image;
+  }
+
+  /** Loads a capture image, over the old one if there is one. @throws {SimulationError} where that cannot be. */
+  load(request: Partial<LoadRequest> = {}): LoadedImage {
+    this.#image = loadImage(this.memory, this.#sha256, this.system, { ...DEFAULT_LOAD, ...request });
+    return this.#image;
+  }
+
+  /** Unloads: the pointer becomes NULL, the bytes stay where they are. */
+  unload(): void {
+    setImagePointer(this.memory, this.blueprint, undefined);
+  }
+
+  /**
+   * Plugs a DIMM: it is there at once; the kernel adds it, and puts it online where it does so by itself, as soon as
+   * the machine runs.
+   *
+   * @returns its name.
+   * @throws {SimulationError} where there is no room for it, or its size is none that the kernel can use.
+   */
+  plugDimm(size: bigint): string {
+    const { id, range } = this.#dimms.plug(size);
+    this.memory.add(range);
+    this.#react(() => {
+      this.#dimms.markAdded(id);
+      if (this.#autoOnline) this.online(id);
+    });
+    return id;
+  }
+
+  /** Puts the blocks of one DIMM, or of all, online, one by one (`echo online >…/memoryN/state`). */
+  online(id?: string): void {
+    for (const dimm of id === undefined ? this.dimms : [this.#dimms.get(id)]) {
+      if (!dimm.added) continue;
+      for (let block = 0; block < blockCount(dimm); block++) {
+        if (dimm.online.has(block)) continue;
+        this.#dimms.setOnline(dimm.id, block, true);
+        this.#memoryEvent();
+      }
+    }
+  }
+
+  /**
+   * Removes a DIMM: the kernel puts its blocks offline and gives it up, then it leaves the machine, with its bytes.
+   *
+   * @throws {SimulationError} where there is no such DIMM, or the machine stands still and cannot give it up.
+   */
+  unplug(id: string): void {
+    const dimm = this.#dimms.get(id);
+    if (this.#pauses > 0)
+      throw new SimulationError(`removing ${id}`, "the machine stands still and cannot give it up");
+    for (const block of dimm.online) {
+      this.#dimms.setOnline(id, block, false);
+      this.#memoryEvent();
+    }
+    // From here on no notifier is called: see handler.ts.
+    this.#dimms.markRemoved(id);
+    this.#dimms.remove(id);
+    this.memory.remove(dimm.range);
+  }
+
+  /** Hot-adds the next CPU. @returns its number. @throws {SimulationError} where all possible ones are present. */
+  addCpu(): number {
+    const { present, possible } = this.#cpus;
+    if (present === possible)
+      throw new SimulationError("one more CPU", `all ${possible} possible ones are present`);
+    this.#cpus = { present: present + 1, possible };
+    return present;
+  }
+
+  /** Stops the machine; what happens to it from outside, it hears of when it runs again. Pauses nest. */
+  pause(): void {
+    this.#pauses++;
+  }
+
+  /** Ends one {@link pause}. */
+  resume(): void {
+    this.#pauses = Math.max(0, this.#pauses - 1);
+    while (this.#pauses === 0 && this.#waiting.length > 0) this.#waiting.shift()!();
+  }
+
+  get running(): boolean {
+    return this.#pauses === 0;
+  }
+
+  /**
+   * What a panic at this instant gives. The machine itself goes on as if nothing had been: the panic happens to a
+   * copy of it.
+   */
+  panic(): PanicResult {
+    return panicMachine(this.memory.fork(), this.#sha256, this.system);
+  }
+
+  /** Judges the dump that {@link panic} gives now. */
+  judge(result: PanicResult = this.panic()): DumpVerdict {
+    return judgeDump(result, this.system);
+  }
+
+  /** Boot RAM and DIMMs: what exists, used or not. */
+  get backed(): RangeSet {
+    return this.blueprint.backedRam.union(RangeSet.of(this.dimms.map(({ range }): PhysicalRange => range)));
+  }
+
+  /** The kernel updates images of kexec_file_load; those of kexec_load only if they were loaded with a flag. */
+  get #updatesHeader(): boolean {
+    return this.kernel.crashElfcorehdrSize !== undefined && this.#image?.call === "kexec_file_load";
+  }
+
+  #memoryEvent(): void {
+    if (this.#updatesHeader) handleMemoryEvent(this.memory, this.system);
+  }
+
+  #react(work: () => void): void {
+    if (this.running) work();
+    else this.#waiting.push(work);
+  }
+}

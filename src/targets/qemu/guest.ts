@@ -1,0 +1,113 @@
+/** A running QEMU guest, from its QMP socket: run state, memory, hot-plug. */
+import { finishing } from "./gdb-memory.ts";
+import { type GuestMemory, type GuestMemoryOptions, openGuestMemory } from "./memory.ts";
+import { type DimmRequest, plugDimm, type PluggedDimm } from "./plug.ts";
+import { QmpClient, type QmpConnectOptions } from "./qmp.ts";
+import { type MemorySizeSummary, queryStatus, querySizeSummary } from "./replies.ts";
+import { pauseGuest, type PauseToken, resumeGuest } from "./run-state.ts";
+
+export interface QemuGuestOptions extends QmpConnectOptions, GuestMemoryOptions {}
+
+/** Owns the QMP connection and the guest's memory: close it. */
+export class QemuGuest {
+  readonly qmp: QmpClient;
+  readonly memory: GuestMemory;
+  /** Length of the last pause that `resume` ended, microseconds between STOP and RESUME. */
+  lastPauseMicroseconds: number | undefined;
+
+  private constructor(qmp: QmpClient, memory: GuestMemory) {
+    this.qmp = qmp;
+    this.memory = memory;
+  }
+
+  /**
+   * Connects to the guest behind the QMP socket at `qmpPath`. The guest is not stopped or changed.
+   *
+   * @throws {QmpConnectError} where there is no QMP to talk to; what `openGuestMemory` throws.
+   */
+  static async open(qmpPath: string, options: QemuGuestOptions = {}): Promise<QemuGuest> {
+    const qmp = await QmpClient.connect(qmpPath, options);
+    const onAbort = (): void => void qmp.close();
+    options.signal?.addEventListener("abort", onAbort, { once: true });
+    try {
+      return new QemuGuest(qmp, await openGuestMemory(qmp, options));
+    } catch (error) {
+      await qmp.close();
+      options.signal?.throwIfAborted();
+      throw error;
+    } finally {
+      options.signal?.removeEventListener("abort", onAbort);
+    }
+  }
+
+  /** QEMU's run state: `running`, `paused`, `prelaunch`, `guest-panicked`, ... */
+  async status(): Promise<string> {
+    return (await queryStatus(this.qmp)).status;
+  }
+
+  /** Stops the guest where it runs. Hand the token to `resume`. */
+  async pause(): Promise<PauseToken> {
+    return await pauseGuest(this.qmp);
+  }
+
+  /** Starts the guest again where `pause` stopped it; one that did not run before stays as it was. */
+  async resume(token: PauseToken): Promise<void> {
+    const length = await resumeGuest(this.qmp, token);
+    if (length !== undefined) this.lastPauseMicroseconds = length;
+  }
+
+  /**
+   * Runs `fn` while the guest stands still, and resumes it in any case, but only where it ran before.
+   *
+   * Nothing in here can be interrupted half-way: who catches SIGINT awaits this. Every command has its limit.
+   */
+  async pausedDuring<T>(fn: () => Promise<T>): Promise<T> {
+    return await this.memory.withWritesReady(async () => {
+      const token = await this.pause();
+      const work = async (): Promise<T> => {
+        await this.memory.attach(token.state);
+        return await fn();
+      };
+      return await finishing(work, async () => {
+        await finishing(
+          async () => await this.memory.hangUp(),
+          async () => await this.resume(token),
+        );
+      });
+    });
+  }
+
+  /** QEMU's own answer to `query-memory-devices`, unchecked. */
+  async memoryDevices(): Promise<unknown> {
+    return await this.qmp.execute("query-memory-devices");
+  }
+
+  /** QEMU's own answer to `query-hotpluggable-cpus`, unchecked. */
+  async hotpluggableCpus(): Promise<unknown> {
+    return await this.qmp.execute("query-hotpluggable-cpus");
+  }
+
+  /** Bytes of boot RAM and of plugged memory, as QEMU counts them. */
+  async memorySizeSummary(): Promise<MemorySizeSummary> {
+    return await querySizeSummary(this.qmp);
+  }
+
+  /** Adds a DIMM and takes it into `memory`. @throws {PlugError} with QEMU's words; then nothing changed. */
+  async plugDimm(request: DimmRequest): Promise<PluggedDimm> {
+    const dimm = await plugDimm(this.qmp, request);
+    await this.memory.refresh();
+    return dimm;
+  }
+
+  /** Closes memory and connection. The guest stays as it is. */
+  async close(): Promise<void> {
+    await finishing(
+      async () => await this.memory.close(),
+      async () => await this.qmp.close(),
+    );
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}

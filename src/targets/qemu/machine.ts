@@ -1,0 +1,71 @@
+/** A QEMU guest behind the keeper's port. */
+import type { PausedWork, PluggableMachine } from "../../keeper/machine.ts";
+import { type MachineLayout, machineLayoutFromQmp } from "../../layout/machine.ts";
+import { parseHotpluggableCpus, parseMemoryDevices } from "../../layout/qmp.ts";
+import { RangeSet } from "../../layout/range-set.ts";
+import { QemuGuest, type QemuGuestOptions } from "./guest.ts";
+import { QmpClosedError } from "./qmp-errors.ts";
+import type { GuestMemory } from "./memory.ts";
+
+/** The machine behind one QMP socket. Close it. */
+export class QemuMachine implements PluggableMachine, AsyncDisposable {
+  readonly name: string;
+  readonly guest: QemuGuest;
+  #pause: Promise<unknown> | undefined;
+  #interrupted = false;
+
+  private constructor(name: string, guest: QemuGuest) {
+    this.name = name;
+    this.guest = guest;
+  }
+
+  /** Connects to the QMP socket at `path`; see {@link QemuGuest.open} for what can go wrong. */
+  static async open(path: string, options: QemuGuestOptions = {}): Promise<QemuMachine> {
+    return new QemuMachine(`qmp:${path}`, await QemuGuest.open(path, options));
+  }
+
+  get memory(): GuestMemory {
+    return this.guest.memory;
+  }
+
+  async layout(): Promise<MachineLayout> {
+    const memoryDevices = parseMemoryDevices(await this.guest.memoryDevices());
+    const hotpluggableCpus = parseHotpluggableCpus(await this.guest.hotpluggableCpus());
+    await this.memory.refresh();
+    const regions = RangeSet.of(memoryDevices.flatMap(({ region }) => (region ? [region] : [])));
+    const bootRam = RangeSet.of(await this.memory.ranges()).subtract(regions);
+    return machineLayoutFromQmp({ bootRam, memoryDevices, hotpluggableCpus });
+  }
+
+  async paused<T>(work: () => Promise<T>): Promise<PausedWork<T>> {
+    if (this.#interrupted)
+      throw new QmpClosedError("Interrupted before the guest was paused; nothing was written");
+    this.guest.lastPauseMicroseconds = undefined;
+    const pause = this.guest.pausedDuring(work);
+    this.#pause = pause;
+    try {
+      const value = await pause;
+      return { value, microseconds: this.guest.lastPauseMicroseconds };
+    } finally {
+      this.#pause = undefined;
+    }
+  }
+
+  /**
+   * Lets a pause that is under way come to its end, permits no other one, and closes the connection: whoever waits
+   * for an answer gets a {@link QmpClosedError}. For Ctrl-C.
+   */
+  async interrupt(): Promise<void> {
+    this.#interrupted = true;
+    await this.#pause?.catch(() => undefined);
+    await this.guest.close();
+  }
+
+  async plugDimm(size: bigint): Promise<string> {
+    return (await this.guest.plugDimm({ size })).id;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.guest.close();
+  }
+}

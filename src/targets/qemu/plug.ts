@@ -1,0 +1,97 @@
+/** Hot-plugs memory: a backend, then a DIMM in front of it; nothing stays behind when the second fails. */
+import { QmpCommandError, QmpError } from "./qmp-errors.ts";
+import type { QmpClient } from "./qmp.ts";
+import { qomList, queryDeviceAddress } from "./replies.ts";
+
+/** What to plug. */
+export interface DimmRequest {
+  /** Bytes; QEMU wants a multiple of its alignment (2 MiB on x86), Linux of its memory blocks (128 MiB or more). */
+  readonly size: bigint;
+  /** The device's id; the first free `kdh-mem0`, `kdh-mem1`, ... unless told. */
+  readonly id?: string | undefined;
+  /** NUMA node; QEMU takes 0 unless told. */
+  readonly node?: number | undefined;
+  /** Put it where we can reach it without stopping the guest: a memfd, or a file at `path`. */
+  readonly shared?: { readonly kind: "memfd" } | { readonly kind: "file"; readonly path: string } | undefined;
+}
+
+/** A DIMM that QEMU has plugged. The guest has been told; whether it took it is another matter. */
+export interface PluggedDimm {
+  readonly id: string;
+  /** The backend's id, for `object-del` after the DIMM has gone. */
+  readonly memdev: string;
+  readonly address: bigint;
+  readonly size: bigint;
+}
+
+/** QEMU would not plug a DIMM; the guest is as it was. */
+export class PlugError extends QmpError {
+  override readonly name = "PlugError";
+}
+
+const backendOf = (id: string): string => `${id}-backend`;
+
+/**
+ * Adds a DIMM.
+ *
+ * @throws {PlugError} with QEMU's words, after the backend has been taken away again.
+ */
+export async function plugDimm(qmp: QmpClient, request: DimmRequest): Promise<PluggedDimm> {
+  const id = request.id ?? (await freeId(qmp));
+  const memdev = backendOf(id);
+  const size = `${request.size} bytes`;
+  const { shared } = request;
+  const kind = shared === undefined ? "ram" : shared.kind;
+  try {
+    await qmp.execute("object-add", {
+      "qom-type": `memory-backend-${kind}`,
+      id: memdev,
+      size: request.size,
+      ...(shared === undefined ? {} : { share: true }),
+      ...(shared?.kind === "file" ? { "mem-path": shared.path } : {}),
+    });
+  } catch (error) {
+    throw plugError(error, `Cannot allocate ${size} for DIMM "${id}"`);
+  }
+  try {
+    await qmp.execute("device_add", {
+      driver: "pc-dimm",
+      id,
+      memdev,
+      ...(request.node === undefined ? {} : { node: request.node }),
+    });
+  } catch (error) {
+    const failure = plugError(error, `Cannot plug DIMM "${id}" of ${size}`);
+    if (qmp.isOpen) await takeBack(qmp, memdev, failure);
+    throw failure;
+  }
+  const address = await queryDeviceAddress(qmp, id);
+  if (address === undefined) {
+    throw new PlugError(`QEMU plugged DIMM "${id}" but does not list it: look at query-memory-devices`);
+  }
+  return { id, memdev, address, size: request.size };
+}
+
+function plugError(error: unknown, what: string): Error {
+  if (!(error instanceof QmpCommandError)) return error instanceof Error ? error : new Error(String(error));
+  return new PlugError(`${what}: QEMU says "${error.desc}"`, { cause: error });
+}
+
+async function takeBack(qmp: QmpClient, memdev: string, failure: Error): Promise<void> {
+  try {
+    await qmp.execute("object-del", { id: memdev });
+  } catch (error) {
+    const words = error instanceof Error ? error.message : String(error);
+    throw new PlugError(`${failure.message}; its backend "${memdev}" is left behind (${words})`, {
+      cause: failure,
+    });
+  }
+}
+
+async function freeId(qmp: QmpClient): Promise<string> {
+  const children = [...(await qomList(qmp, "/machine/peripheral")), ...(await qomList(qmp, "/objects"))];
+  const taken = new Set(children.map((child) => child.name));
+  let number = 0;
+  while (taken.has(`kdh-mem${number}`) || taken.has(backendOf(`kdh-mem${number}`))) number++;
+  return `kdh-mem${number}`;
+}

@@ -1,0 +1,129 @@
+/** Shapes of QEMU's answers. Nothing that QEMU says is believed before it has passed one of these. */
+import * as v from "valibot";
+
+import { QmpReplyError } from "./qmp-errors.ts";
+import type { QmpClient } from "./qmp.ts";
+
+/** An address or a size: QEMU's JSON integer as bigint, 0 to 2^64 - 1. */
+const Unsigned64 = v.pipe(
+  v.union([v.pipe(v.number(), v.integer()), v.bigint()]),
+  v.transform((value) => BigInt(value)),
+  v.minValue(0n),
+  v.maxValue(0xffff_ffff_ffff_ffffn),
+);
+
+const Status = v.object({ status: v.string(), running: v.boolean() });
+
+/** QEMU's run state; `running` is false for everything but the state `running`. */
+export interface RunState {
+  readonly status: string;
+  readonly running: boolean;
+}
+
+const Memdevs = v.array(
+  v.object({ id: v.optional(v.string()), size: Unsigned64, share: v.optional(v.boolean(), false) }),
+);
+const Properties = v.array(v.object({ name: v.string(), type: v.string() }));
+const MemoryDevices = v.array(
+  v.object({
+    type: v.string(),
+    data: v.object({ id: v.optional(v.string()), memdev: v.optional(v.string()) }),
+  }),
+);
+const DimmAddresses = v.array(
+  v.object({
+    type: v.string(),
+    data: v.object({
+      id: v.optional(v.string()),
+      addr: v.optional(Unsigned64),
+      memaddr: v.optional(Unsigned64),
+    }),
+  }),
+);
+const SizeSummary = v.object({ "base-memory": Unsigned64, "plugged-memory": v.optional(Unsigned64, 0n) });
+const Chardevs = v.array(v.object({ label: v.string(), filename: v.string() }));
+
+/** Bytes of boot RAM and of plugged memory. */
+export interface MemorySizeSummary {
+  readonly baseMemory: bigint;
+  readonly pluggedMemory: bigint;
+}
+
+async function checked<const TSchema extends v.GenericSchema>(
+  qmp: QmpClient,
+  schema: TSchema,
+  command: string,
+  args: Readonly<Record<string, unknown>> = {},
+): Promise<v.InferOutput<TSchema>> {
+  const reply = await qmp.execute(command, args);
+  const result = v.safeParse(schema, reply);
+  if (result.success) return result.output;
+  const [issue] = result.issues;
+  const where = v.getDotPath(issue);
+  throw new QmpReplyError(command, `${issue.message}${where === null ? "" : ` at "${where}"`}`);
+}
+
+/** `query-status`. */
+export async function queryStatus(qmp: QmpClient): Promise<RunState> {
+  return await checked(qmp, Status, "query-status");
+}
+
+/** `query-memdev`: the memory backends that have an id. */
+export async function queryMemdevs(
+  qmp: QmpClient,
+): Promise<readonly { readonly id?: string | undefined; readonly size: bigint; readonly share: boolean }[]> {
+  return await checked(qmp, Memdevs, "query-memdev");
+}
+
+/** `qom-list`: children and properties of the object at `path`. */
+export async function qomList(
+  qmp: QmpClient,
+  path: string,
+): Promise<readonly { readonly name: string; readonly type: string }[]> {
+  return await checked(qmp, Properties, "qom-list", { path });
+}
+
+/** `qom-get` of a text property. */
+export async function qomText(qmp: QmpClient, path: string, property: string): Promise<string> {
+  return await checked(qmp, v.string(), "qom-get", { path, property });
+}
+
+/** `qom-get` of a size. */
+export async function qomSize(qmp: QmpClient, path: string, property: string): Promise<bigint> {
+  return await checked(qmp, Unsigned64, "qom-get", { path, property });
+}
+
+/** Of `query-memory-devices`: each device's kind, id and memory backend's path. */
+export async function queryDeviceBackends(
+  qmp: QmpClient,
+): Promise<
+  readonly { readonly type: string; readonly id: string | undefined; readonly memdev: string | undefined }[]
+> {
+  const devices = await checked(qmp, MemoryDevices, "query-memory-devices");
+  return devices.map(({ type, data }) => ({ type, id: data.id, memdev: data.memdev }));
+}
+
+/** Of `query-memory-devices`: where the device `id` lies; `undefined` where it is not listed. */
+export async function queryDeviceAddress(qmp: QmpClient, id: string): Promise<bigint | undefined> {
+  const devices = await checked(qmp, DimmAddresses, "query-memory-devices");
+  const data = devices.find((device) => device.data.id === id)?.data;
+  return data?.addr ?? data?.memaddr;
+}
+
+/** `query-memory-size-summary`. */
+export async function querySizeSummary(qmp: QmpClient): Promise<MemorySizeSummary> {
+  const summary = await checked(qmp, SizeSummary, "query-memory-size-summary");
+  return { baseMemory: summary["base-memory"], pluggedMemory: summary["plugged-memory"] };
+}
+
+/** `query-chardev`: label and description of each character device. */
+export async function queryChardevs(
+  qmp: QmpClient,
+): Promise<readonly { readonly label: string; readonly filename: string }[]> {
+  return await checked(qmp, Chardevs, "query-chardev");
+}
+
+/** One command of the human monitor. Its answer is text, errors included. */
+export async function humanMonitor(qmp: QmpClient, commandLine: string): Promise<string> {
+  return await checked(qmp, v.string(), "human-monitor-command", { "command-line": commandLine });
+}

@@ -1,0 +1,115 @@
+/** Stops and starts a guest, and leaves one that did not run before as it was. */
+import type { QmpClient, QmpEvent } from "./qmp.ts";
+import { queryStatus, type RunState } from "./replies.ts";
+
+/** What `pauseGuest` found, for `resumeGuest`. */
+export interface PauseToken {
+  readonly wasRunning: boolean;
+  /** What the guest is in now that it stands still: nobody has to ask again in the pause. */
+  readonly state: RunState;
+  /** When the guest stopped, microseconds of QEMU's host clock; `undefined` where it did not run. */
+  readonly stoppedAt: number | undefined;
+}
+
+/** A guest could not be brought back to the run state that it had. */
+export class RunStateError extends Error {
+  override readonly name = "RunStateError";
+}
+
+/** `stop` waits for the running translation block and for outstanding disk requests. */
+const STOP_TIMEOUT_MS = 10_000;
+
+const microseconds = (event: QmpEvent): number =>
+  event.timestamp.seconds * 1_000_000 + event.timestamp.microseconds;
+
+/** Stops the guest where it runs, and waits until QEMU says so. */
+export async function pauseGuest(qmp: QmpClient): Promise<PauseToken> {
+  const before = await queryStatus(qmp);
+  if (!before.running) return { wasRunning: false, state: before, stoppedAt: undefined };
+  const { state, event } = await transition(qmp, "STOP", "stop");
+  return { wasRunning: true, state, stoppedAt: event === undefined ? undefined : microseconds(event) };
+}
+
+/**
+ * Starts the guest where the token says that it ran before.
+ *
+ * @returns how long it stood still, microseconds between STOP and RESUME; `undefined` where it was not started.
+ */
+export async function resumeGuest(qmp: QmpClient, token: PauseToken): Promise<number | undefined> {
+  if (!token.wasRunning) return undefined;
+  const { event } = await transition(qmp, "RESUME", "cont");
+  if (event === undefined || token.stoppedAt === undefined) return undefined;
+  return microseconds(event) - token.stoppedAt;
+}
+
+/** QEMU sends the event before it answers the command; this much later it will not come any more. */
+const EVENT_GRACE_MS = 50;
+
+/** Runs a command and waits for its event; none comes where the guest is in that state already. */
+async function transition(
+  qmp: QmpClient,
+  event: "STOP" | "RESUME",
+  command: "stop" | "cont",
+): Promise<{ readonly state: RunState; readonly event: QmpEvent | undefined }> {
+  let seen: QmpEvent | undefined;
+  let wake: (() => void) | undefined;
+  const forget = qmp.onEvent((each) => {
+    if (each.event !== event) return;
+    seen = each;
+    wake?.();
+  });
+  try {
+    await qmp.execute(command, {}, { timeoutMs: STOP_TIMEOUT_MS });
+    // The event says that it happened; only without one is it worth asking, which would lengthen the pause.
+    if (seen !== undefined) {
+      const running = command === "cont";
+      return { state: { status: running ? "running" : "paused", running }, event: seen };
+    }
+    const now = await queryStatus(qmp);
+    if (now.running !== (command === "cont")) {
+      throw new RunStateError(
+        `Guest is "${now.status}" after "${command}": look at QEMU's log for the reason`,
+      );
+    }
+    if (seen === undefined) {
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, EVENT_GRACE_MS);
+        wake = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+    }
+    return { state: now, event: seen };
+  } finally {
+    forget();
+  }
+}
+
+/** States in which a guest's memory must not be touched: it is being moved or filled. */
+const MOVING: ReadonlySet<string> = new Set(["inmigrate", "finish-migrate", "restore-vm", "save-vm", "colo"]);
+
+/** @throws {RunStateError} where memory is being migrated, saved or restored. */
+export function assertNotMoving(state: RunState): void {
+  if (MOVING.has(state.status)) {
+    throw new RunStateError(
+      `Guest is in state "${state.status}": its memory is being moved; try again afterwards`,
+    );
+  }
+}
+
+/**
+ * Brings a guest back to `before` after a gdbstub session.
+ *
+ * Only what such a session does is undone: it stops a running guest (`paused`, from `suspended` too), and its
+ * `D` starts one that did not run. A guest that has meanwhile panicked or shut down is left alone.
+ */
+export async function restoreRunState(qmp: QmpClient, before: RunState): Promise<void> {
+  const now = await queryStatus(qmp);
+  if (now.running === before.running && (now.status === before.status || now.running)) return;
+  if (before.running || before.status === "suspended") {
+    if (now.status === "paused" || now.status === "debug") await qmp.execute("cont");
+  } else if (now.running) {
+    await qmp.execute("stop");
+  }
+}

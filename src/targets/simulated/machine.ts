@@ -1,0 +1,103 @@
+/** A simulated machine behind the keeper's port, so that every command runs on it as on a guest. */
+import type { Sha256 } from "../../image/hash.ts";
+import type { PhysicalMemory } from "../../image/memory.ts";
+import type { PausedWork, PluggableMachine } from "../../keeper/machine.ts";
+import { type MachineLayout, machineLayoutFromQmp } from "../../layout/machine.ts";
+import type { HotpluggableCpu, MemoryDevice } from "../../layout/qmp.ts";
+import type { Dimm } from "../../simulation/dimms.ts";
+import type { SimulatedMachine } from "../../simulation/machine.ts";
+import { buildMachine, type MachineSpec } from "../../simulation/spec.ts";
+
+/** Raised where Ctrl-C came before the pause. */
+export class SimulationInterruptedError extends Error {
+  override readonly name = "SimulationInterruptedError";
+}
+
+/** The machine of `sim:SPEC`. It lives as long as the command. */
+export class SimulatedTarget implements PluggableMachine, AsyncDisposable {
+  readonly name: string;
+  /** The machine itself, for those who load, panic and unplug. */
+  readonly machine: SimulatedMachine;
+  #interrupted = false;
+
+  /** @param name - what users call it, `sim:6.1`. */
+  constructor(name: string, machine: SimulatedMachine) {
+    this.name = name;
+    this.machine = machine;
+  }
+
+  /** Builds the machine that `spec` describes. @throws {SimulationError} where there can be none such. */
+  static open(name: string, spec: MachineSpec, sha256: Sha256): SimulatedTarget {
+    return new SimulatedTarget(name, buildMachine(spec, sha256));
+  }
+
+  get memory(): PhysicalMemory {
+    return this.machine.memory;
+  }
+
+  /** What a hypervisor would say: devices and CPU slots, not what the kernel made of them. */
+  async layout(): Promise<MachineLayout> {
+    return machineLayoutFromQmp({
+      bootRam: this.machine.blueprint.backedRam,
+      memoryDevices: this.machine.dimms.map(memoryDevice),
+      hotpluggableCpus: cpuSlots(this.machine),
+    });
+  }
+
+  /** No length of the pause is given: the simulated machine has no clock, and the host's would look like a measurement. */
+  async paused<T>(work: () => Promise<T>): Promise<PausedWork<T>> {
+    if (this.#interrupted)
+      throw new SimulationInterruptedError(
+        "Interrupted before the simulated machine was paused; nothing was written",
+      );
+    this.machine.pause();
+    try {
+      return { value: await work(), microseconds: undefined };
+    } finally {
+      this.machine.resume();
+    }
+  }
+
+  async plugDimm(size: bigint): Promise<string> {
+    return this.machine.plugDimm(size);
+  }
+
+  /** Permits no other pause. One that is under way ends by itself: nothing in it waits for anybody. */
+  async interrupt(): Promise<void> {
+    this.#interrupted = true;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.interrupt();
+  }
+}
+
+function memoryDevice({ id, range, slot }: Dimm): MemoryDevice {
+  return {
+    kind: "dimm",
+    id,
+    range,
+    region: range,
+    slot,
+    node: 0,
+    memdev: `/objects/${id}-backend`,
+    hotplugged: true,
+    requestedSize: undefined,
+    maxSize: undefined,
+  };
+}
+
+/** One slot for each possible CPU; those above the boot CPUs would be `/machine/peripheral/…` on QEMU. */
+function cpuSlots({ cpus, bootCpus }: SimulatedMachine): readonly HotpluggableCpu[] {
+  return Array.from({ length: cpus.possible }, (_, cpu) => {
+    const present = cpu < cpus.present;
+    const path = cpu < bootCpus ? `/machine/unattached/device[${cpu}]` : `/machine/peripheral/cpu${cpu}`;
+    return {
+      type: "host-x86_64-cpu",
+      vcpusCount: 1,
+      props: { "socket-id": cpu },
+      qomPath: present ? path : undefined,
+      present,
+    };
+  });
+}

@@ -1,0 +1,42 @@
+/** What users write for a machine: `qmp:PATH`, `sim:SPEC`. */
+import { SimulationError } from "../simulation/error.ts";
+import { type MachineSpec, parseSpec, SPEC_FORM } from "../simulation/spec.ts";
+
+/** A machine, as named on the command line. */
+export type Target =
+  | { readonly kind: "qmp"; readonly path: string }
+  | { readonly kind: "sim"; readonly text: string; readonly spec: MachineSpec };
+
+/** Raised for a TARGET that cannot be understood or is not supported. Exit code 2. */
+export class TargetError extends Error {
+  override readonly name = "TargetError";
+}
+
+/** What TARGET can be, for help texts. */
+export const TARGET_HELP =
+  "qmp:PATH of a running QEMU guest, or sim:SPEC, a simulated machine such as sim:6.1";
+
+/** Reads `text` as a TARGET. @throws {TargetError} which says what can be given instead. */
+export function parseTarget(text: string): Target {
+  const match = /^([a-z]+):(.*)$/s.exec(text);
+  const [, kind, rest = ""] = match ?? [];
+  if (kind === "qmp" && rest.length > 0) return { kind, path: rest };
+  if (kind === "sim") return { kind, text, spec: readSpec(rest) };
+  throw new TargetError(
+    `Cannot use ${JSON.stringify(text)} as a target: expected qmp:PATH, where PATH is the QMP socket of a running QEMU guest (its -qmp unix:PATH,server=on,wait=off), or sim:SPEC, where SPEC describes a simulated machine, such as 6.1 or 6.12,dimm=1G`,
+  );
+}
+
+/** Whether `text` names a simulated machine, which every report must say. */
+export function isSimulated(text: string): boolean {
+  return text.startsWith("sim:");
+}
+
+function readSpec(text: string): MachineSpec {
+  try {
+    return parseSpec(text);
+  } catch (error) {
+    if (!(error instanceof SimulationError)) throw error;
+    throw new TargetError(`${error.message}; a description is ${SPEC_FORM}`, { cause: error });
+  }
+}

@@ -1,0 +1,131 @@
+/** The keeper's port over a fake machine: a layout that changes, a guest that acts between our steps, failing writes. */
+import type { PausedWork, PluggableMachine } from "../../src/keeper/machine.ts";
+import { describedMemory } from "../../src/layout/described.ts";
+import { machineLayoutFromQmp, type MachineLayout } from "../../src/layout/machine.ts";
+import type { HotpluggableCpu, MemoryDevice } from "../../src/layout/qmp.ts";
+import type { PhysicalRange } from "../../src/layout/range.ts";
+import { RangeSet } from "../../src/layout/range-set.ts";
+import { dimm } from "../layout/samples.ts";
+import { type Form, load, type LoadedImage, type LoadOptions } from "../image/fake-loaders.ts";
+import { BOOT_RAM, FakeKernel } from "../image/fake-machine.ts";
+import { panicView } from "../image/panic-view.ts";
+
+export const MIB: bigint = 1n << 20n;
+/** Where hot-added memory begins. */
+export const HOT: bigint = 5n << 30n;
+
+/** `count` DIMM slots of 128 MiB from slot `first` on. */
+export function slots(first: number, count = 1): PhysicalRange {
+  return { start: HOT + BigInt(first) * 128n * MIB, end: HOT + BigInt(first + count) * 128n * MIB };
+}
+
+export class FakeTarget implements PluggableMachine {
+  readonly name = "fake";
+  readonly kernel: FakeKernel;
+  image: LoadedImage;
+  /** Run one by one, each in the last instant before a pause. */
+  readonly beforePause: (() => void)[] = [];
+  /** Run one by one, each right after a pause. */
+  readonly afterPause: (() => void)[] = [];
+  pauses = 0;
+  running = true;
+  plugFails = false;
+  #devices: MemoryDevice[] = [];
+  #cpus: readonly HotpluggableCpu[] = [];
+
+  constructor(form: Form, options: LoadOptions = {}) {
+    this.kernel = new FakeKernel();
+    this.image = load(this.kernel, form, options);
+  }
+
+  get memory(): FakeKernel["memory"] {
+    return this.kernel.memory;
+  }
+
+  /** What a panic now would give. */
+  get view(): ReturnType<typeof panicView> {
+    return panicView(this.memory, this.image);
+  }
+
+  /** The guest loads an image of its own accord. */
+  reload(form: Form, options: LoadOptions = {}): void {
+    this.image = load(this.kernel, form, options);
+  }
+
+  add(range: PhysicalRange): string {
+    const id = `dimm${this.#devices.length}`;
+    this.#setDevices([...this.#devices, dimm(range, id)]);
+    return id;
+  }
+
+  remove(range: PhysicalRange): void {
+    this.#setDevices(this.#devices.filter((device) => device.range?.start !== range.start));
+  }
+
+  setCpus(present: number): void {
+    this.#cpus = Array.from({ length: present }, (_, i) => ({
+      type: "host-x86_64-cpu",
+      vcpusCount: 1,
+      props: { "socket-id": i },
+      qomPath: i < this.kernel.cpus ? `/machine/unattached/device[${i}]` : `/machine/peripheral/cpu${i}`,
+      present: true,
+    }));
+  }
+
+  async layout(): Promise<MachineLayout> {
+    return machineLayoutFromQmp({
+      bootRam: BOOT_RAM,
+      memoryDevices: this.#devices,
+      hotpluggableCpus: this.#cpus,
+    });
+  }
+
+  async paused<T>(work: () => Promise<T>): Promise<PausedWork<T>> {
+    this.beforePause.shift()?.();
+    this.pauses++;
+    this.running = false;
+    try {
+      return { value: await work(), microseconds: 1000 };
+    } finally {
+      this.running = true;
+      this.afterPause.shift()?.();
+    }
+  }
+
+  async plugDimm(size: bigint): Promise<string> {
+    if (this.plugFails) throw new Error("no slot is free");
+    const end = this.#devices.reduce((top, { range }) => (range && range.end > top ? range.end : top), HOT);
+    return this.add({ start: end, end: end + size });
+  }
+
+  #setDevices(devices: MemoryDevice[]): void {
+    this.#devices = devices;
+    const hot = devices.flatMap(({ range }) => (range ? [range] : []));
+    this.memory.setRam(BOOT_RAM.union(RangeSet.of(hot)));
+  }
+}
+
+/** What a panic now would give: boot RAM as the loader saw it, and what of hot-added memory. */
+export interface Dump {
+  readonly outcome: string;
+  readonly boot: readonly PhysicalRange[];
+  readonly hot: readonly PhysicalRange[];
+}
+
+const ABOVE: RangeSet = RangeSet.of([{ start: HOT, end: 1n << 52n }]);
+
+/** What a panic now would give. */
+export function dump({ view }: FakeTarget): Dump {
+  const described = view.outcome === "armed" ? view.described : RangeSet.empty;
+  return {
+    outcome: view.outcome,
+    boot: described.subtract(ABOVE).ranges,
+    hot: described.intersect(ABOVE).ranges,
+  };
+}
+
+/** What it should give: all that the loader described of boot RAM, and exactly `hot`. */
+export function armedWith(target: FakeTarget, hot: readonly PhysicalRange[]): Dump {
+  const boot = describedMemory(target.image.header).subtract(ABOVE).ranges;
+  return { outcome: "armed", boot, hot: RangeSet.of(hot).ranges };
+}

@@ -1,0 +1,141 @@
+/** Plugging with the header first: no instant outside the pause at which there is memory that is not described. */
+import { describe, expect, test } from "vitest";
+import { Keeper } from "../../src/keeper/keeper.ts";
+import { plugMemory } from "../../src/keeper/plug.ts";
+import { RangeSet } from "../../src/layout/range-set.ts";
+import { hotpluggableMemory } from "../../src/layout/machine.ts";
+import { nodeSha256 } from "../../src/targets/sha256.ts";
+import { type Form, FORMS, unload } from "../image/fake-loaders.ts";
+import { le64 } from "../image/fake-machine.ts";
+import { armedWith, dump, FakeTarget, MIB, slots } from "./fake-target.ts";
+
+const SIZE = 128n * MIB;
+const keeperOf = (target: FakeTarget): Keeper => new Keeper(target, nodeSha256);
+
+/** Looks at the machine at each of our reads while it runs, and says what was not described then. */
+function watch(target: FakeTarget): readonly string[] {
+  const seen: string[] = [];
+  target.memory.onRead = () => {
+    if (!target.running) return;
+    const { view } = target;
+    if (view.outcome !== "armed") seen.push(view.outcome);
+    else {
+      const missing = target.memory.ram
+        .intersect(RangeSet.of([{ start: slots(0).start, end: 1n << 52n }]))
+        .subtract(view.described);
+      if (!missing.isEmpty) seen.push(missing.toString());
+    }
+  };
+  return seen;
+}
+
+describe.each(FORMS)("with an image of form %s", (form: Form) => {
+  test("each DIMM is described before the machine runs with it", async () => {
+    const target = new FakeTarget(form);
+    const keeper = keeperOf(target);
+    const seen = watch(target);
+    for (let i = 0; i < 3; i++) {
+      const { id, size, after, bytesWritten, pauseMicroseconds } = await plugMemory(target, keeper, SIZE);
+      expect({ id, size, pauseMicroseconds }).toEqual({
+        id: `dimm${i}`,
+        size: SIZE,
+        pauseMicroseconds: 1000,
+      });
+      expect(bytesWritten).toBeGreaterThan(0);
+      expect(after.verdict).toBe("accurate");
+    }
+    expect(seen).toEqual([]);
+    expect(target.pauses).toBe(3);
+    expect(dump(target)).toEqual(armedWith(target, [slots(0, 3)]));
+  });
+
+  test("what was missing before is installed first", async () => {
+    const target = new FakeTarget(form);
+    target.add(slots(4));
+    await plugMemory(target, keeperOf(target), SIZE);
+    expect(dump(target)).toEqual(armedWith(target, [slots(4), slots(5)]));
+  });
+
+  test("a guest that loads another image right before the pause gets nothing plugged until it was looked at", async () => {
+    const target = new FakeTarget(form);
+    const seen = watch(target);
+    target.beforePause.push(() => target.reload(form, { seed: 11 }));
+    target.beforePause.push(() => target.reload(form === "load" ? "file" : "load"));
+    const { after } = await plugMemory(target, keeperOf(target), SIZE);
+    expect(after.verdict).toBe("accurate");
+    expect(seen).toEqual([]);
+    expect(dump(target)).toEqual(armedWith(target, [slots(0)]));
+  });
+
+  test("a guest that unloads its image right before the pause gets nothing plugged", async () => {
+    const target = new FakeTarget(form);
+    target.beforePause.push(() => unload(target.kernel));
+    await expect(plugMemory(target, keeperOf(target), SIZE)).rejects.toMatchObject({ kind: "not-loaded" });
+    expect(hotpluggableMemory(await target.layout()).isEmpty).toBe(true);
+    expect(target.memory.writes).toEqual([]);
+  });
+
+  test("a device that cannot be plugged leaves header and machine as they were", async () => {
+    const target = new FakeTarget(form);
+    target.plugFails = true;
+    const before = target.memory.snapshot();
+    await expect(plugMemory(target, keeperOf(target), SIZE)).rejects.toThrow("no slot is free");
+    expect(target.memory.differences(before)).toEqual([]);
+    expect(target.running).toBe(true);
+    expect(dump(target)).toEqual(armedWith(target, []));
+  });
+
+  test("a write that fails with the device there is tried once more with the machine running", async () => {
+    const target = new FakeTarget(form);
+    let failures = 1;
+    target.memory.onWrite = () => {
+      if (failures-- > 0) throw new Error("a hiccup");
+    };
+    const { after, id } = await plugMemory(target, keeperOf(target), SIZE);
+    expect(id).toBe("dimm0");
+    expect(after.verdict).toBe("accurate");
+    expect(dump(target)).toEqual(armedWith(target, [slots(0)]));
+  });
+
+  test("writes that keep failing are reported with the device's name, and the image stays armed", async () => {
+    const target = new FakeTarget(form);
+    let writes = 0;
+    target.memory.onWrite = () => {
+      // The first write of each attempt fails, its undoing works.
+      if (writes++ % 2 === 0) throw new Error("no way");
+    };
+    await expect(plugMemory(target, keeperOf(target), SIZE)).rejects.toMatchObject({
+      kind: "changed",
+      message: expect.stringContaining("dimm0 was plugged, but"),
+    });
+    expect(target.running).toBe(true);
+    expect(dump(target)).toEqual(armedWith(target, []));
+  });
+
+  test("an image whose digest was not found gets nothing plugged", async () => {
+    const target = new FakeTarget(form);
+    target.memory.poke(target.image.tableAddress, new Uint8Array(256));
+    await expect(plugMemory(target, keeperOf(target), SIZE)).rejects.toMatchObject({
+      message: expect.stringContaining("Nothing was plugged"),
+    });
+    expect(target.pauses).toBe(0);
+    expect(hotpluggableMemory(await target.layout()).isEmpty).toBe(true);
+  });
+
+  test("a broken image gets nothing plugged", async () => {
+    const target = new FakeTarget(form);
+    target.memory.poke(target.image.digestAddress, le64(1n));
+    await expect(plugMemory(target, keeperOf(target), SIZE)).rejects.toMatchObject({ kind: "not-loaded" });
+    expect(target.pauses).toBe(0);
+  });
+});
+
+test("a header without room for one more program header gets nothing plugged", async () => {
+  const target = new FakeTarget("file");
+  const keeper = keeperOf(target);
+  const room = Math.floor((4096 - 64) / 56) - target.image.header.programHeaders.length;
+  for (let i = 0; i < room; i++) target.add(slots(2 * i));
+  await keeper.reconcile();
+  await expect(plugMemory(target, keeper, SIZE)).rejects.toMatchObject({ kind: "header-too-large" });
+  expect(hotpluggableMemory(await target.layout()).ranges).toHaveLength(room);
+});

@@ -1,0 +1,124 @@
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { encodeCoreHeader } from "../../src/elfcore/encode.ts";
+import { CoreHeaderError } from "../../src/elfcore/error.ts";
+import { type CoreHeader, PT_LOAD } from "../../src/elfcore/header.ts";
+import { HeaderFileError, readHeaderFile } from "../../src/targets/file.ts";
+import { sample, sampleBytes } from "../elfcore/samples.ts";
+
+let directory = "";
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), "kdh-test-"));
+});
+afterAll(() => rm(directory, { recursive: true, force: true }));
+
+let files = 0;
+async function file(content: string | Uint8Array): Promise<string> {
+  const path = join(directory, `file-${++files}`);
+  await writeFile(path, content);
+  return path;
+}
+
+const PAGE = 4096;
+/** Larger than any core header. */
+const COPY_SIZE = 4 * 1024 * 1024;
+
+/** A copy of crash memory from `base`: the header at page `headerPage`, and a command line that names it. */
+function crashMemory(base: bigint, headerPage: number, commandLine?: string): Uint8Array {
+  const bytes = new Uint8Array(COPY_SIZE);
+  bytes.set(encodeCoreHeader(sample), headerPage * PAGE);
+  const address = base + BigInt(headerPage * PAGE);
+  const text = commandLine ?? `console=ttyS0 elfcorehdr=0x${address.toString(16)} panic=5`;
+  bytes.set(new TextEncoder().encode(text), COPY_SIZE - 2 * PAGE);
+  return bytes;
+}
+
+/** What /proc/vmcore begins with: offsets in that file instead of addresses. */
+function asVmcore(header: CoreHeader): CoreHeader {
+  const programHeaders = header.programHeaders.map((ph) =>
+    ph.p_type === PT_LOAD ? { ...ph, p_offset: ph.p_paddr + 0x3000n } : ph,
+  );
+  return { ...header, programHeaders };
+}
+
+describe("a file", () => {
+  it("with a core header by itself is a core header", async () => {
+    expect(await readHeaderFile(await file(encodeCoreHeader(sample)))).toEqual({
+      kind: "core-header",
+      header: sample,
+    });
+  });
+
+  it("with a core header and what came behind it in its page is a core header", async () => {
+    const page = new Uint8Array(PAGE);
+    page.set(encodeCoreHeader(sample));
+    expect((await readHeaderFile(await file(page))).header).toEqual(sample);
+  });
+
+  it("whose loads have offsets of their own is a vmcore", async () => {
+    const header = asVmcore(sample);
+    expect(await readHeaderFile(await file(encodeCoreHeader(header)))).toEqual({ kind: "vmcore", header });
+  });
+
+  it.each([
+    ["at its start, as kexec_file_load puts it", 0],
+    ["further behind, as kexec-tools puts it", 100],
+  ])("with a header %s is a copy of crash memory", async (_where, page) => {
+    const base = 0x2f00_0000n;
+    const read = await readHeaderFile(await file(crashMemory(base, page)));
+    expect(read).toMatchObject({
+      kind: "crash-memory",
+      header: sample,
+      headerAddress: base + BigInt(page * PAGE),
+      digest: { state: "not-found" },
+    });
+    if (read.kind !== "crash-memory") return;
+    expect(read.crashMemory.ranges).toEqual([{ start: base, end: base + BigInt(COPY_SIZE) }]);
+    expect(read.commandLine.text).toMatch(/^console=ttyS0 elfcorehdr=0x[0-9a-f]+ panic=5$/);
+  });
+
+  it.each([
+    ["no command line", "quiet"],
+    ["a command line that names an address below the file's size", "elfcorehdr=0x1000"],
+  ])("with a header, but %s, is not taken for crash memory", async (_what, commandLine) => {
+    const path = await file(crashMemory(0x2f00_0000n, 100, commandLine));
+    await expect(readHeaderFile(path)).rejects.toThrow(HeaderFileError);
+  });
+
+  it.each([
+    ["nothing", "", /has 0 bytes, a core header has at least 120/],
+    ["a word", "hello\n", /has 6 bytes/],
+    ["text", "hello\n".repeat(1000), /No core header was found in/],
+    ["zeros", new Uint8Array(COPY_SIZE), /No core header was found in/],
+  ])("with %s is refused in one sentence", async (_what, content, words) => {
+    const error: unknown = await readHeaderFile(await file(content)).catch((e: unknown) => e);
+    expect(error).toBeInstanceOf(HeaderFileError);
+    expect(String(error)).toMatch(words);
+    expect(String(error)).not.toContain("\n");
+  });
+
+  it("with a bad header is refused for what is bad", async () => {
+    // EI_CLASS at offset 4: 1 is ELF32.
+    await expect(readHeaderFile(await file(sampleBytes({ 4: 1 })))).rejects.toThrow(CoreHeaderError);
+  });
+
+  it("with a truncated header is refused", async () => {
+    const bytes = encodeCoreHeader(sample);
+    const path = await file(bytes.subarray(0, bytes.length - 8));
+    await expect(readHeaderFile(path)).rejects.toThrow(/file does not reach that far|program header/i);
+  });
+});
+
+describe("what is no file", () => {
+  it("is named for what it is", async () => {
+    await mkdir(join(directory, "sub"));
+    await expect(readHeaderFile(join(directory, "sub"))).rejects.toThrow(
+      /is a directory: give a core header/,
+    );
+    await expect(readHeaderFile("/dev/zero")).rejects.toThrow(/is no regular file/);
+    await expect(readHeaderFile(join(directory, "absent"))).rejects.toThrow(/^There is no file/);
+    await expect(readHeaderFile(join(await file("x"), "below"))).rejects.toThrow(/^There is no file/);
+  });
+});

@@ -1,0 +1,169 @@
+/** The keeper on the simulated machine: what it makes of the header is proven by panics. */
+import * as fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { auditMachine } from "../../src/keeper/audit.ts";
+import { Keeper } from "../../src/keeper/keeper.ts";
+import { plugMemory } from "../../src/keeper/plug.ts";
+import { RangeSet } from "../../src/layout/range-set.ts";
+import { nodeSha256 } from "../../src/targets/sha256.ts";
+import type { SimulatedTarget } from "../../src/targets/simulated/machine.ts";
+import { BLOCK, dumpOf, places, targetOf } from "../simulation/sim.ts";
+
+const MACHINES = ["5.10", "6.1", "6.12", "6.1,load=kexec_load", "6.12,load=kexec_load"];
+const keeperOf = (target: SimulatedTarget): Keeper => new Keeper(target, nodeSha256);
+
+describe.each(MACHINES)("%s", (text) => {
+  test("is accurate when loaded, and found with what its loader left", async () => {
+    const target = targetOf(text);
+    const { verdict, image, warnings } = await auditMachine(target, nodeSha256);
+    const { header, digest } = target.machine.image!;
+    expect({ verdict, warnings }).toEqual({ verdict: "accurate", warnings: [] });
+    expect(image).toMatchObject({
+      loaded: "yes",
+      headerAddress: header.start,
+      headerCapacity: Number(header.end - header.start),
+    });
+    const covers = text !== "6.12";
+    expect(image!.digest).toMatchObject(
+      covers ? { state: "covers-header", address: digest } : { state: "excludes-header" },
+    );
+  });
+
+  test("is not loaded once unloaded", async () => {
+    const target = targetOf(text);
+    target.machine.unload();
+    expect((await auditMachine(target, nodeSha256)).verdict).toBe("not-loaded");
+  });
+
+  test("is broken where a panic would hang", async () => {
+    const target = targetOf(text);
+    target.machine.memory.poke(target.machine.image!.digest, new Uint8Array(32));
+    expect((await auditMachine(target, nodeSha256)).verdict).toBe("broken");
+    expect(target.machine.panic().kind).toBe("hang");
+  });
+
+  test("gives a dump without the new DIMM before keep, and with all of it after", async () => {
+    const target = targetOf(text);
+    const { machine } = target;
+    machine.plugDimm(2n * BLOCK);
+    const mark = places(1).end - 4096n;
+    machine.memory.poke(mark, Uint8Array.of(1, 2, 3, 4));
+    // 6.12 looks after images of kexec_file_load itself.
+    const handled = text === "6.12";
+    const bytes = Uint8Array.of(1, 2, 3, 4);
+    expect(machine.judge().outcome).toBe(handled ? "complete" : "incomplete");
+    expect(dumpOf(machine.panic()).readPhysical(mark, 4)).toEqual(handled ? bytes : undefined);
+    const { after } = await keeperOf(target).reconcile();
+    expect(after.verdict).toBe("accurate");
+    expect(machine.judge()).toMatchObject({ outcome: "complete", stale: RangeSet.empty });
+    expect(dumpOf(machine.panic()).readPhysical(mark, 4)).toEqual(bytes);
+  });
+
+  test("claims a removed DIMM before keep, and not after", async () => {
+    const target = targetOf(text);
+    const keeper = keeperOf(target);
+    target.machine.plugDimm(BLOCK);
+    await keeper.reconcile();
+    target.machine.unplug("dimm0");
+    expect(target.machine.judge().stale).toEqual(RangeSet.of([places(0)]));
+    await keeper.reconcile();
+    expect(target.machine.judge()).toMatchObject({ outcome: "complete", stale: RangeSet.empty });
+  });
+
+  test("has a complete dump when it runs on after a plug, header first", async () => {
+    const target = targetOf(text);
+    const { after, pauseMicroseconds } = await plugMemory(target, keeperOf(target), BLOCK);
+    expect(after.verdict).toBe("accurate");
+    expect(pauseMicroseconds).toBeUndefined();
+    expect(target.machine.running).toBe(true);
+    expect(target.machine.judge().outcome).toBe("complete");
+  });
+
+  test("has only header, region table and digest changed by keep", async () => {
+    const target = targetOf(`${text},manual-online`);
+    const { machine } = target;
+    machine.plugDimm(BLOCK);
+    const { header, table, digest, segments, controlPages } = machine.image!;
+    const copy = machine.memory.fork();
+    await keeperOf(target).reconcile();
+    for (const { start, end } of [...segments, controlPages]) {
+      const before = copy.peek(start, Number(end - start));
+      machine.memory.peek(start, Number(end - start)).forEach((byte, i) => {
+        if (byte === before[i]) return;
+        const address = start + BigInt(i);
+        const allowed =
+          (address >= header.start && address < header.end) ||
+          (address >= table && address < table + 256n) ||
+          (address >= digest && address < digest + 32n);
+        expect({ address, allowed }).toEqual({ address, allowed: true });
+      });
+    }
+  });
+});
+
+type Step = "plug" | "plug first" | "unplug" | "reload" | "online" | "pause";
+
+describe("property", () => {
+  test("with keep after every change, every dump is complete and claims nothing false", async () => {
+    const steps: fc.Arbitrary<readonly Step[]> = fc.array(
+      fc.constantFrom("plug", "plug first", "unplug", "reload", "online", "pause"),
+      { maxLength: 8 },
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.constantFrom(...MACHINES), fc.boolean(), steps, async (text, manual, list) => {
+        const target = targetOf(manual ? `${text},manual-online` : text);
+        const { machine } = target;
+        const keeper = keeperOf(target);
+        for (const step of list) {
+          if (step === "plug first") await plugMemory(target, keeper, BLOCK);
+          else if (step === "plug") machine.plugDimm(BLOCK);
+          else if (step === "unplug" && machine.dimms[0]) machine.unplug(machine.dimms[0].id);
+          else if (step === "reload") machine.load({ call: machine.image!.call, seed: 31 });
+          else if (step === "online") machine.online();
+          else if (step === "pause") await target.paused(async () => machine.plugDimm(2n * BLOCK));
+          await keeper.reconcile();
+          expect(machine.judge()).toEqual({
+            outcome: "complete",
+            missing: RangeSet.empty,
+            stale: RangeSet.empty,
+          });
+        }
+      }),
+      { numRuns: 40 },
+    );
+  }, 60_000);
+});
+
+test("Ctrl-C permits no further pause, and the machine runs on", async () => {
+  const target = targetOf("6.1,dimm=128M");
+  await target.interrupt();
+  await expect(keeperOf(target).reconcile()).rejects.toThrow("nothing was written");
+  expect(target.machine.running).toBe(true);
+});
+
+test("a pause within a pause is no pause of its own, and the machine hears of a DIMM when the outer one ends", async () => {
+  const target = targetOf("6.12");
+  await target.paused(async () => {
+    const { microseconds } = await target.paused(async () => target.plugDimm(BLOCK));
+    expect(microseconds).toBeUndefined();
+    expect(target.machine.dimms[0]?.added).toBe(false);
+  });
+  expect(target.machine.dimms[0]?.added).toBe(true);
+});
+
+test("a hot-added CPU is missing, and named", async () => {
+  const target = targetOf("6.1,cpu");
+  expect((await auditMachine(target, nodeSha256)).cpus).toEqual({
+    present: 3,
+    described: 2,
+    missing: ["/machine/peripheral/cpu2"],
+  });
+  expect((await auditMachine(targetOf("6.12,cpu"), nodeSha256)).verdict).toBe("accurate");
+});
+
+test("crash memory above 4 GiB is found and kept too", async () => {
+  const target = targetOf("6.1,ram=5G,crash=32M,high,dimm=128M");
+  const { after } = await keeperOf(target).reconcile();
+  expect(after.verdict).toBe("accurate");
+  expect(target.machine.judge().outcome).toBe("complete");
+});
