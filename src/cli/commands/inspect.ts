@@ -1,0 +1,43 @@
+/** `inspect TARGET|FILE`: what a capture kernel would be told. */
+import { Command } from "commander";
+import { auditMachine } from "../../keeper/audit.ts";
+import { fileJson, fileText, machineJson, machineText } from "../../report/inspect.ts";
+import { readHeaderFile } from "../../targets/file.ts";
+import { nodeSha256 } from "../../targets/sha256.ts";
+import { type Context, printJson } from "../context.ts";
+import { EXIT } from "../exit.ts";
+import { withMachine } from "../machine.ts";
+import {
+  crashMemoryOption,
+  headerAddressOption,
+  hintsOf,
+  jsonOption,
+  type WhereOptions,
+} from "../options.ts";
+
+export function inspectCommand(context: Context, exit: (code: number) => void): Command {
+  return new Command("inspect")
+    .description("show what a capture kernel would be told, program header by program header")
+    .argument(
+      "<target-or-file>",
+      "qmp:PATH, sim:SPEC, or a file: a core header, a copy of crash memory, a vmcore",
+    )
+    .addOption(headerAddressOption())
+    .addOption(crashMemoryOption())
+    .addOption(jsonOption())
+    .action(async (subject: string, options: WhereOptions & { readonly json?: true }) => {
+      if (/^[a-z]+:/.test(subject)) {
+        const audit = await withMachine(context, subject, async (machine) =>
+          auditMachine(machine, nodeSha256, hintsOf(options)),
+        );
+        if (options.json) printJson(context, machineJson(subject, audit));
+        else context.print(machineText(subject, audit));
+        exit(audit.image ? EXIT.yes : EXIT.unknown);
+        return;
+      }
+      const file = await readHeaderFile(subject);
+      if (options.json) printJson(context, fileJson(subject, file));
+      else context.print(fileText(subject, file));
+      exit(EXIT.yes);
+    });
+}

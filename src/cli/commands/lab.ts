@@ -1,0 +1,121 @@
+/** `lab fetch` and `lab run`: prove it on real kernels. */
+import { Command, Option } from "commander";
+import { fetchAll, supply } from "../../lab/fetch/supplies.ts";
+import { AcceleratorChoice } from "../../lab/guest.ts";
+import { buildParts } from "../../lab/parts.ts";
+import type { LoadCall } from "../../lab/guest-actions.ts";
+import { runScenario, type ScenarioResult, type Way } from "../../lab/scenario.ts";
+import { SCHEMA_VERSION } from "../../report/json.ts";
+import { labRunJson, labRunText, WAY_WORDS } from "../../report/lab-run.ts";
+import { type Context, printJson } from "../context.ts";
+import { EXIT } from "../exit.ts";
+import { jsonOption, parseCount, sizeOption } from "../options.ts";
+
+export function labCommand(context: Context, exit: (code: number) => void): Command {
+  return new Command("lab")
+    .description("prove it on real kernels under QEMU")
+    .addCommand(fetchCommand(context, exit))
+    .addCommand(runCommand(context, exit));
+}
+
+function fetchCommand(context: Context, exit: (code: number) => void): Command {
+  return new Command("fetch")
+    .description(
+      "fetch the kernels, kexec-tools and busybox of the lab into the cache; a second call downloads nothing",
+    )
+    .addOption(jsonOption())
+    .action(async (options: { readonly json?: true }) => {
+      const fetched = await fetchAll({ log: context.say, signal: context.signal });
+      if (options.json) printJson(context, { schemaVersion: SCHEMA_VERSION, ...fetched });
+      else context.print(fetched.kernels.map((kernel) => `${kernel.release}  ${kernel.vmlinuz}\n`).join(""));
+      exit(EXIT.yes);
+    });
+}
+
+interface RunOptions {
+  readonly kernel: string;
+  readonly load: LoadCall;
+  readonly ram: bigint;
+  readonly dimm: bigint;
+  readonly dimms: number;
+  readonly only?: Way;
+  readonly privateRam?: true;
+  readonly acpiNoMemhotplug: boolean;
+  readonly seed: number;
+  readonly accel: "auto" | "kvm" | "tcg";
+  readonly qemu?: string;
+  readonly busybox?: string;
+  readonly kexec?: string;
+  readonly json?: true;
+}
+
+function runCommand(context: Context, exit: (code: number) => void): Command {
+  return (
+    new Command("run")
+      .description("boot a real kernel, add memory, panic it, and compare the dump without us and with us")
+      .option("--kernel <version-or-file>", "5.10, 6.1, 6.12, or a kernel image", "6.1")
+      .addOption(
+        new Option("--load <call>", "the system call that loads the capture kernel")
+          .choices(["kexec_file_load", "kexec_load"])
+          .default("kexec_file_load"),
+      )
+      // Help shows a default as JSON, which has no bigint: it is given in words.
+      .addOption(sizeOption("--ram <size>", "the guest's RAM at its start").default(1n << 30n, "1G"))
+      .addOption(sizeOption("--dimm <size>", "size of a DIMM").default(1n << 30n, "1G"))
+      .option("--dimms <n>", "how many DIMMs are added", parseCount, 2)
+      .addOption(new Option("--only <way>", "run only one side").choices(["nothing", "in-place", "plug"]))
+      .option("--private-ram", "RAM without a shared file: the gdbstub is used")
+      .option(
+        "--no-acpi-no-memhotplug",
+        "leave acpi_no_memhotplug off the capture kernel's command line, and see the dump fail",
+      )
+      .option("--seed <n>", "which pages are sampled", parseCount, 1)
+      .addOption(
+        new Option("--accel <name>", "how QEMU runs the guest")
+          .choices(["auto", "kvm", "tcg"])
+          .default("auto"),
+      )
+      .option("--qemu <file>", "qemu-system-x86_64")
+      .option("--busybox <file>", "a static busybox")
+      .option("--kexec <file>", "kexec of kexec-tools")
+      .addOption(jsonOption())
+      .action(async (options: RunOptions) => {
+        const { kernel, qemu, busybox, kexec } = options;
+        const supplies = await supply({
+          kernel,
+          qemu,
+          busybox,
+          kexec,
+          log: context.say,
+          signal: context.signal,
+        });
+        await using parts = await buildParts(supplies, new AcceleratorChoice(options.accel));
+        const results: ScenarioResult[] = [];
+        for (const way of options.only ? [options.only] : (["nothing", "in-place"] as const)) {
+          const dimmMiB = Number(options.dimm >> 20n);
+          const scenario = {
+            load: options.load,
+            way,
+            ramMiB: Number(options.ram >> 20n),
+            crashkernelMiB: 256,
+            ram: options.privateRam ? "private" : "shared",
+            dimmsMiB: Array.from({ length: options.dimms }, () => dimmMiB),
+            acpiNoMemhotplug: options.acpiNoMemhotplug,
+            seed: options.seed,
+          } as const;
+          context.say(`Running ${WAY_WORDS[way]}`);
+          results.push(await runScenario(parts, scenario, { log: context.say, signal: context.signal }));
+        }
+        const setting = {
+          qemu: supplies.qemu.version,
+          kexecTools: supplies.kexec.version,
+          accelerator: parts.accelerator.current,
+        };
+        if (options.json) printJson(context, labRunJson(setting, results));
+        else context.print(labRunText(setting, results));
+        exit(
+          results.some((r) => r.scenario.way !== "nothing" && r.outcome !== "complete") ? EXIT.no : EXIT.yes,
+        );
+      })
+  );
+}

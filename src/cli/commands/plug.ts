@@ -1,0 +1,44 @@
+/** `plug TARGET --memory SIZE`: hot-plug, header first. */
+import { Command } from "commander";
+import { Keeper } from "../../keeper/keeper.ts";
+import { plugMemory, type Plugged } from "../../keeper/plug.ts";
+import { pluggedJson, pluggedText } from "../../report/plug.ts";
+import { subjectText } from "../../report/subject.ts";
+import { nodeSha256 } from "../../targets/sha256.ts";
+import { isSimulated, TARGET_HELP } from "../../targets/target.ts";
+import { type Context, printJson } from "../context.ts";
+import { exitOfVerdict } from "../exit.ts";
+import { withMachine } from "../machine.ts";
+import { jsonOption, parseCount, parseSize } from "../options.ts";
+
+interface PlugOptions {
+  readonly memory: bigint;
+  readonly count: number;
+  readonly json?: true;
+}
+
+export function plugCommand(context: Context, exit: (code: number) => void): Command {
+  return new Command("plug")
+    .description("add memory so that at no instant the machine has any that the header does not describe")
+    .argument("<target>", TARGET_HELP)
+    .requiredOption("--memory <size>", "size of a DIMM, such as 1G", parseSize)
+    .option("--count <n>", "how many DIMMs of that size", parseCount, 1)
+    .addOption(jsonOption())
+    .action(async (target: string, options: PlugOptions) => {
+      const plugged: Plugged[] = [];
+      await withMachine(context, target, async (machine) => {
+        const keeper = new Keeper(machine, nodeSha256);
+        while (plugged.length < options.count) {
+          context.signal.throwIfAborted();
+          const dimm = await plugMemory(machine, keeper, options.memory);
+          plugged.push(dimm);
+          if (options.json) continue;
+          // The lines name DIMMs only: without this nothing would say that they are not real.
+          if (plugged.length === 1 && isSimulated(target)) context.print(`${subjectText(target)}\n`);
+          context.print(pluggedText(dimm));
+        }
+      });
+      if (options.json) printJson(context, pluggedJson(target, plugged));
+      exit(exitOfVerdict(plugged.at(-1)!.after.verdict));
+    });
+}

@@ -1,0 +1,28 @@
+#!/usr/bin/env node
+/** The process: signals, streams, exit code. */
+import { readFile } from "node:fs/promises";
+import { Interrupted } from "./context.ts";
+import { run } from "./run.ts";
+
+const controller = new AbortController();
+for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+  // Every further signal is answered by what the first one started: a guest must not be left paused.
+  process.on(name, () => controller.abort(new Interrupted(`Interrupted by ${name}`)));
+}
+// A reader that closes the pipe (head) is no reason to leave a guest in the middle.
+process.stdout.on("error", () => undefined);
+
+const manifest: unknown = JSON.parse(await readFile(new URL("../../package.json", import.meta.url), "utf8"));
+const version =
+  typeof manifest === "object" && manifest !== null && "version" in manifest
+    ? String(manifest.version)
+    : "unknown";
+process.exitCode = await run(
+  process.argv.slice(2),
+  {
+    print: (text) => process.stdout.write(text),
+    say: (line) => process.stderr.write(`${line}\n`),
+    signal: controller.signal,
+  },
+  version,
+);

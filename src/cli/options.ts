@@ -1,0 +1,83 @@
+/** Readers of option values, shared by the commands. */
+import { InvalidArgumentError, Option } from "commander";
+import { halfOpen, type PhysicalRange } from "../layout/range.ts";
+import { RangeSet } from "../layout/range-set.ts";
+import type { LocateHints } from "../image/locate.ts";
+
+const UNITS: Readonly<Record<string, bigint>> = {
+  "": 1n,
+  K: 1n << 10n,
+  M: 1n << 20n,
+  G: 1n << 30n,
+  T: 1n << 40n,
+};
+
+/** `512M`, `2G`: bytes. */
+export function parseSize(text: string): bigint {
+  const match = /^(\d{1,12})([KMGT]?)(?:iB)?$/i.exec(text);
+  const bytes = match ? BigInt(match[1]!) * UNITS[match[2]!.toUpperCase()]! : 0n;
+  if (bytes === 0n) throw new InvalidArgumentError("expected a size such as 512M or 2G");
+  return bytes;
+}
+
+/** A whole number from 1 on. */
+export function parseCount(text: string): number {
+  const count = /^\d{1,6}$/.test(text) ? Number(text) : 0;
+  if (count === 0) throw new InvalidArgumentError("expected a whole number from 1 on");
+  return count;
+}
+
+/** `0x2f000000`. */
+export function parseAddress(text: string): bigint {
+  if (!/^0x[0-9a-f]{1,16}$/i.test(text))
+    throw new InvalidArgumentError("expected an address in hex such as 0x2f000000");
+  return BigInt(text);
+}
+
+/** `0x2f000000-0x3f000000`, end exclusive. */
+export function parseRange(text: string): PhysicalRange {
+  const [start, end, ...rest] = text.split("-");
+  if (start === undefined || end === undefined || rest.length > 0) {
+    throw new InvalidArgumentError("expected a range such as 0x2f000000-0x3f000000, end exclusive");
+  }
+  const range = { start: parseAddress(start), end: parseAddress(end) };
+  if (range.start >= range.end)
+    throw new InvalidArgumentError("expected a range whose end lies behind its start");
+  return halfOpen(range.start, range.end);
+}
+
+/** Where to look, for those who know. */
+export interface WhereOptions {
+  readonly headerAddress?: bigint;
+  readonly crashMemory?: PhysicalRange;
+}
+
+export function headerAddressOption(): Option {
+  return new Option(
+    "--header-address <address>",
+    "the core header's physical address (default: found by scanning)",
+  ).argParser(parseAddress);
+}
+
+export function crashMemoryOption(): Option {
+  return new Option(
+    "--crash-memory <start-end>",
+    "where the header is searched (default: all RAM)",
+  ).argParser(parseRange);
+}
+
+/** An option that takes a size; a default needs its text too, commander cannot print a bigint. */
+export function sizeOption(flags: string, description: string): Option {
+  return new Option(flags, description).argParser(parseSize);
+}
+
+export function jsonOption(): Option {
+  return new Option("--json", "print one JSON document");
+}
+
+export function hintsOf(options: WhereOptions): LocateHints {
+  return {
+    headerAddress: options.headerAddress,
+    crashMemory: options.crashMemory && RangeSet.of([options.crashMemory]),
+  };
+}

@@ -1,0 +1,36 @@
+/** Runs one command line: output, errors as one sentence, the exit code. */
+import { CommanderError, type Command } from "commander";
+import { printable } from "../report/text.ts";
+import { RunStateError } from "../targets/qemu/run-state.ts";
+import type { Context } from "./context.ts";
+import { EXIT, exitOfError, mainError } from "./exit.ts";
+import { buildProgram } from "./program.ts";
+
+/** @returns the exit code; never throws. */
+export async function run(args: readonly string[], context: Context, version: string): Promise<number> {
+  let code: number = EXIT.yes;
+  const program = buildProgram(context, version, (wanted) => (code = wanted));
+  configure(program, context);
+  try {
+    await program.parseAsync(args, { from: "user" });
+    return code;
+  } catch (thrown) {
+    if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? EXIT.yes : EXIT.usage;
+    const error = mainError(thrown);
+    // What an interrupted command ends with is of our own making, but not a guest that does not run again.
+    if (context.signal.aborted && !(error instanceof RunStateError)) {
+      context.say("Interrupted; nothing was left half done");
+      return EXIT.interrupted;
+    }
+    const text = error instanceof Error ? error.message : String(error);
+    context.say(text.split("\n").map(printable).join("\n"));
+    return exitOfError(error);
+  }
+}
+
+/** Commander's own output goes where ours goes, and it throws instead of ending the process. */
+function configure(command: Command, context: Context): void {
+  command.exitOverride();
+  command.configureOutput({ writeOut: context.print, writeErr: (text) => context.say(text.trimEnd()) });
+  for (const child of command.commands) configure(child, context);
+}

@@ -1,0 +1,17 @@
+/** How a lab run can fail without saying anything about kdump. */
+
+/** The guest ended, or stopped answering, before it had said what it was asked. Exit code 128. */
+export class LostGuestError extends Error {
+  override readonly name = "LostGuestError";
+}
+
+/** A command in the guest failed, so the scenario could not go on. */
+export class GuestCommandError extends Error {
+  override readonly name = "GuestCommandError";
+
+  constructor(command: string, status: number, output: string) {
+    super(
+      `In the guest, ${JSON.stringify(command)} ended with status ${status}: ${output.trim().slice(-500)}`,
+    );
+  }
+}

@@ -1,0 +1,34 @@
+/** What could not be supplied, all of it in one message. */
+
+/** One thing that the lab needs and does not have. */
+export interface MissingSupply {
+  /** What it is, in words: `kernel 6.1`. */
+  readonly what: string;
+  /** The option that supplies it by hand: `--kernel FILE`. */
+  readonly option: string;
+  /** Why it is not here: one clause, no final period. */
+  readonly reason: string;
+}
+
+/**
+ * Something is missing that this machine's own archive does not give us here and now.
+ *
+ * Thrown once, after everything was looked at, so that the user can supply all of it in one go.
+ */
+export class SupplyError extends Error {
+  override readonly name = "SupplyError";
+  /** The command's exit code: bad input, because an option is missing. */
+  readonly exitCode = 2;
+  readonly missing: readonly MissingSupply[];
+
+  constructor(missing: readonly MissingSupply[]) {
+    const lines = missing.map(({ what, option, reason }) => `  ${what}: ${reason} (by hand: ${option})`);
+    super(["The lab lacks:", ...lines].join("\n"));
+    this.missing = missing;
+  }
+}
+
+/** One supply could not be had. The reason ends up in a {@link MissingSupply}. */
+export class FetchError extends Error {
+  override readonly name = "FetchError";
+}

@@ -1,0 +1,118 @@
+/** Debian's cloud kernels, unpacked, and kernels given by hand. */
+import { open, rename } from "node:fs/promises";
+import { join } from "node:path";
+import type { CacheEntry } from "./cache.ts";
+import { FetchError } from "./errors.ts";
+import { listFiles } from "./cache.ts";
+import type { Workshop } from "./workshop.ts";
+
+/** A kernel series that the lab knows by name. */
+export type KernelSeries = "5.10" | "6.1" | "6.12";
+
+/** A kernel for the lab's guests. Paths are absolute. */
+export interface KernelSupply {
+  readonly suite: "bullseye" | "bookworm" | "trixie" | "given";
+  /** `uname -r`: `6.1.0-50-cloud-amd64`. */
+  readonly release: string;
+  readonly vmlinuz: string;
+  /** The directory that holds `modules.dep` or its raw material; absent for a kernel given by hand. */
+  readonly modulesDir?: string;
+  /** The kernel's configuration; absent for a kernel given by hand. */
+  readonly config?: string;
+}
+
+/** The series and the Debian release whose kernel it is. */
+export const KERNEL_SUITES: Readonly<Record<KernelSeries, "bullseye" | "bookworm" | "trixie">> = {
+  "5.10": "bullseye",
+  "6.1": "bookworm",
+  "6.12": "trixie",
+};
+
+/** Every series, oldest first. */
+export const KERNEL_SERIES: readonly KernelSeries[] = ["5.10", "6.1", "6.12"];
+
+/** Tells a series from a path. */
+export function isKernelSeries(text: string): text is KernelSeries {
+  return Object.hasOwn(KERNEL_SUITES, text);
+}
+
+/** The supply's name in the cache. */
+export function kernelEntryName(series: KernelSeries): string {
+  return `kernel-${series}`;
+}
+
+/** The meta package that follows the newest cloud kernel of a suite. */
+const META_PACKAGE = "linux-image-cloud-amd64";
+
+/**
+ * Fetches a series' newest cloud kernel from its Debian release into the cache.
+ *
+ * @throws {FetchError} where that release is not in the archive, cannot be trusted, or has another series.
+ */
+export async function fetchKernel(workshop: Workshop, series: KernelSeries): Promise<CacheEntry> {
+  const { cache, log } = workshop.context;
+  const suite = KERNEL_SUITES[series];
+  const apt = await workshop.suite(suite);
+  const image = imageOfMeta((await apt.candidate(META_PACKAGE)).depends, suite);
+  const { version, size } = await apt.candidate(image);
+  const release = image.slice("linux-image-".length);
+  if (!release.startsWith(`${series}.`)) {
+    throw new FetchError(`the archive's ${suite} has kernel ${release}, not ${series}`);
+  }
+  log(`Fetching ${image} ${version} of ${suite} (${Math.round(size / 1e6)} MB)`);
+  const root = await workshop.unpack(apt, [{ name: image, version }]);
+
+  const entry = await workshop.directory("kernel");
+  await rename(join(root, "boot", `vmlinuz-${release}`), join(entry, "vmlinuz"));
+  await rename(join(root, "boot", `config-${release}`), join(entry, "config"));
+  // Debian merged /lib into /usr/lib between these releases.
+  const files = await listFiles(root);
+  const lib = files.some((path) => path.startsWith("usr/lib/modules/")) ? "usr/lib" : "lib";
+  await rename(join(root, lib, "modules", release), join(entry, "modules"));
+  return cache.publish(kernelEntryName(series), entry, { package: image, version, facts: { release } });
+}
+
+/** Finds `linux-image-RELEASE-cloud-amd64` among what the meta package depends on. */
+function imageOfMeta(depends: string, suite: string): string {
+  const image = /(?:^|[\s,])(linux-image-\d\S*-cloud-amd64)(?=[\s,(]|$)/.exec(depends)?.[1];
+  if (image === undefined)
+    throw new FetchError(`${META_PACKAGE} of ${suite} depends on no kernel: "${depends}"`);
+  return image;
+}
+
+/** The supply that a cache entry stands for. */
+export function kernelFromEntry(series: KernelSeries, entry: CacheEntry): KernelSupply {
+  return {
+    suite: KERNEL_SUITES[series],
+    release: entry.facts["release"] ?? "",
+    vmlinuz: join(entry.directory, "vmlinuz"),
+    modulesDir: join(entry.directory, "modules"),
+    config: join(entry.directory, "config"),
+  };
+}
+
+/**
+ * A kernel given by hand: an x86 bzImage, which says its release itself.
+ *
+ * @param path absolute.
+ * @throws {FetchError} where the file is not readable or no bzImage.
+ * @see Documentation/arch/x86/boot.rst, fields `header` (0x202) and `kernel_version` (0x20e).
+ */
+export async function givenKernel(path: string): Promise<KernelSupply> {
+  const file = await open(path, "r").catch((cause: unknown) => {
+    throw new FetchError(cause instanceof Error ? cause.message : String(cause), { cause });
+  });
+  try {
+    // The real-mode part, which holds the header and the version string, is at most 64 sectors.
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(32 * 1024), 0, 32 * 1024, 0);
+    const isBzImage = bytesRead > 0x210 && buffer.toString("latin1", 0x202, 0x206) === "HdrS";
+    if (!isBzImage) throw new FetchError(`${path} is not an x86 kernel image (bzImage)`);
+    const at = buffer.readUInt16LE(0x20e) + 0x200;
+    const banner = buffer.toString("latin1", at, Math.min(at + 256, bytesRead)).split("\0", 1)[0] ?? "";
+    const release = /^\S+/.exec(banner)?.[0];
+    if (release === undefined) throw new FetchError(`${path} does not say its release`);
+    return { suite: "given", release, vmlinuz: path };
+  } finally {
+    await file.close();
+  }
+}

@@ -1,0 +1,83 @@
+/** What a scenario has a guest do, one function each. */
+import { crashKernel, parseIomem, systemRam } from "../layout/iomem.ts";
+import type { PhysicalRange } from "../layout/range.ts";
+import { RangeSet } from "../layout/range-set.ts";
+import type { AgentChannel } from "./channel.ts";
+import { LostGuestError } from "./errors.ts";
+import type { LabGuest } from "./guest.ts";
+import { GUEST_CAPTURE_INITRAMFS, GUEST_VMLINUZ } from "./initramfs.ts";
+
+/** Which system call loads the capture kernel. */
+export type LoadCall = "kexec_file_load" | "kexec_load";
+
+/** The capture kernel's parameters, apart from the one that a scenario may leave out. */
+const CAPTURE_PARAMETERS = "console=ttyS0 nr_cpus=1 reset_devices irqpoll panic=5";
+/** Without it the capture kernel takes hot-added memory as its own RAM, and /proc/vmcore cannot read it. */
+const NO_MEMHOTPLUG = "acpi_no_memhotplug";
+
+/** Loads the capture kernel with the system call that is asked for, and checks that the kernel says so. */
+export async function loadCaptureKernel(
+  agent: AgentChannel,
+  options: { readonly load: LoadCall; readonly acpiNoMemhotplug: boolean },
+): Promise<void> {
+  const append = options.acpiNoMemhotplug ? `${CAPTURE_PARAMETERS} ${NO_MEMHOTPLUG}` : CAPTURE_PARAMETERS;
+  const call = options.load === "kexec_file_load" ? "--kexec-file-syscall" : "--kexec-syscall";
+  await agent.output(
+    `kexec ${call} --load-panic ${GUEST_VMLINUZ} --initrd=${GUEST_CAPTURE_INITRAMFS} --append="${append}" && grep -q 1 /sys/kernel/kexec_crash_loaded`,
+    120_000,
+  );
+}
+
+/** Waits until the guest has every block of `dimms` online. */
+export async function waitUntilOnline(agent: AgentChannel, dimms: readonly PhysicalRange[]): Promise<void> {
+  const wanted = RangeSet.of(dimms);
+  const deadline = performance.now() + 60_000;
+  for (;;) {
+    const offline = (await agent.run("grep -L '^online$' /sys/devices/system/memory/memory*/state")).output
+      .length;
+    if (offline === 0 && wanted.subtract(await onlineMemory(agent)).isEmpty) return;
+    if (performance.now() > deadline) {
+      throw new LostGuestError("The guest did not bring the added memory online within 60 s");
+    }
+  }
+}
+
+/**
+ * System RAM of the guest without crash memory and without the first MiB, which the kernel leaves out of its headers: what a dump has
+ * to contain.
+ */
+export async function onlineMemory(agent: AgentChannel): Promise<RangeSet> {
+  const entries = parseIomem(await agent.output("cat /proc/iomem"));
+  const firstMiB = RangeSet.of([{ start: 0n, end: 1n << 20n }]);
+  return systemRam(entries).subtract(crashKernel(entries)).subtract(firstMiB);
+}
+
+/**
+ * Fills hot-added memory with data: memory that was never written is zero and proves nothing.
+ *
+ * The kernel takes the highest zone first, which is where hot-added memory is, so a file in a tmpfs of about that
+ * size lies there. It is made of one block of random bytes again and again, so that pages differ.
+ */
+export async function fillMemory(agent: AgentChannel, totalMiB: number): Promise<void> {
+  const blockMiB = 16;
+  await agent.output(
+    [
+      "mount -t tmpfs -o size=100% fill /fill",
+      `dd if=/dev/urandom of=/tmp/block bs=1M count=${blockMiB} 2>/dev/null`,
+      `i=0; while [ $i -lt ${Math.ceil(totalMiB / blockMiB)} ]; do cat /tmp/block; i=$((i+1)); done > /fill/data`,
+    ].join(" && "),
+    300_000,
+  );
+}
+
+/** Panics the guest. True once the capture kernel's shell reports, false where QEMU ends or nothing comes. */
+export async function panic(guest: LabGuest): Promise<boolean> {
+  guest.agent.send("echo c > /proc/sysrq-trigger");
+  try {
+    await guest.agent.hello("capture", 120_000);
+    return true;
+  } catch (error) {
+    if (error instanceof LostGuestError) return false;
+    throw error;
+  }
+}

@@ -1,0 +1,202 @@
+/** One guest of the lab: QEMU with a kernel, an initramfs, two serial ports and two QMP sockets. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { closeSync, existsSync, openSync, readFileSync } from "node:fs";
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { AgentChannel } from "./channel.ts";
+import { LostGuestError } from "./errors.ts";
+
+/** What a guest is booted with. Sizes in MiB. */
+export interface GuestOptions {
+  readonly qemu: string;
+  readonly vmlinuz: string;
+  readonly initramfs: string;
+  readonly ramMiB: number;
+  readonly crashkernelMiB: number;
+  /** `shared`: RAM in a file that others can map, as hosts with DPDK or virtiofs have it; `private`: QEMU's default. */
+  readonly ram: "shared" | "private";
+  readonly accelerator: AcceleratorChoice;
+  /** More kernel parameters. */
+  readonly append?: string;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * KVM where it works: /dev/kvm can be opened and the processor has VMX or SVM. (Without either, some hosts have a
+ * /dev/kvm that emulates: there 6.1 did not get through its boot in 100 s, TCG takes 3 s.) The first guest that is
+ * lost on KVM ends its use for the run.
+ */
+export class AcceleratorChoice {
+  #current: "kvm" | "tcg";
+
+  /** @param wanted `auto` tries KVM where it can work. */
+  constructor(wanted: "auto" | "kvm" | "tcg" = "auto") {
+    this.#current = wanted === "auto" ? (hasKvm() ? "kvm" : "tcg") : wanted;
+  }
+
+  get current(): "kvm" | "tcg" {
+    return this.#current;
+  }
+
+  /** From now on TCG. */
+  giveUpKvm(): void {
+    this.#current = "tcg";
+  }
+}
+
+function hasKvm(): boolean {
+  try {
+    closeSync(openSync("/dev/kvm", "r+"));
+    return /^flags\s*:.*\b(vmx|svm)\b/m.test(readFileSync("/proc/cpuinfo", "latin1"));
+  } catch {
+    return false;
+  }
+}
+
+/** Names of the lab's directories: the number is the process that they belong to. */
+const DIRECTORY = /^kdump-hotplug-lab-(\d+)-/;
+/** A guest on TCG takes 3 to 6 s to its shell. */
+const BOOT_TIMEOUT_MS = { tcg: 120_000, kvm: 30_000 } as const;
+
+/** A running guest. It ends with the process that started it, also when that is killed. */
+export class LabGuest implements AsyncDisposable {
+  readonly agent: AgentChannel;
+  /** QMP socket for the product under test. */
+  readonly qmpPath: string;
+  /** A second QMP socket, for the lab itself. */
+  readonly labQmpPath: string;
+  readonly release: string;
+  readonly #process: ChildProcess;
+  readonly #directory: string;
+
+  private constructor(agent: AgentChannel, child: ChildProcess, directory: string, release: string) {
+    this.agent = agent;
+    this.#process = child;
+    this.#directory = directory;
+    this.release = release;
+    this.qmpPath = join(directory, "qmp.sock");
+    this.labQmpPath = join(directory, "lab.sock");
+  }
+
+  /**
+   * Boots a guest and waits for its shell.
+   *
+   * @throws {LostGuestError} with the end of the console log, where the guest does not get there.
+   */
+  static async boot(options: GuestOptions): Promise<LabGuest> {
+    await removeAbandonedDirectories();
+    const directory = await mkdtemp(join(tmpdir(), `kdump-hotplug-lab-${process.pid}-`));
+    const child = launch(options, directory);
+    // Nobody is to wait for the socket of a QEMU that has ended.
+    const gone = new AbortController();
+    child.once("exit", () => gone.abort(new LostGuestError("QEMU ended at once")));
+    let stderr = "";
+    let agent: AgentChannel | undefined;
+    child.stderr?.on("data", (bytes: Buffer) => {
+      stderr = (stderr + bytes.toString()).slice(0, 4000);
+      // QEMU does not end then: the guest stands still for good.
+      if (stderr.includes("KVM internal error"))
+        agent?.lose(new LostGuestError("KVM failed with an internal error"));
+    });
+    try {
+      const spawned = once(child, "spawn");
+      await spawned;
+      const stopped = AbortSignal.any(options.signal ? [options.signal, gone.signal] : [gone.signal]);
+      agent = await AgentChannel.connect(join(directory, "agent.sock"), stopped);
+      const line = agent;
+      child.once("exit", () => line.lose(new LostGuestError("QEMU has ended")));
+      const abort = (): void => line.lose(abortReason(options.signal));
+      options.signal?.addEventListener("abort", abort, { once: true });
+      if (options.signal?.aborted) abort();
+      child.once("exit", () => options.signal?.removeEventListener("abort", abort));
+      const release = await agent.hello("guest", BOOT_TIMEOUT_MS[options.accelerator.current]);
+      return new LabGuest(agent, child, directory, release);
+    } catch (error) {
+      const log = await consoleTail(directory);
+      await stop(child);
+      await agent?.[Symbol.asyncDispose]();
+      await rm(directory, { recursive: true, force: true });
+      if (options.signal?.aborted) throw abortReason(options.signal);
+      const why = error instanceof Error ? error.message : String(error);
+      throw new LostGuestError(`The guest died before the scenario began: ${why}\n${stderr}${log}`, {
+        cause: error,
+      });
+    }
+  }
+
+  /** Whether QEMU has ended. A guest that panics without a capture kernel ends it (`panic=`, `-no-reboot`). */
+  get ended(): boolean {
+    return this.#process.exitCode !== null || this.#process.signalCode !== null;
+  }
+
+  /** The last lines of the console: what the kernels said. */
+  async consoleTail(): Promise<string> {
+    return consoleTail(this.#directory);
+  }
+
+  /** Kills QEMU by its pid, waits for its end, and removes its directory. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await stop(this.#process);
+    await this.agent[Symbol.asyncDispose]();
+    await rm(this.#directory, { recursive: true, force: true });
+  }
+}
+
+/**
+ * Starts QEMU in a process group of its own, so that Ctrl-C reaches us and not it, and with a parent-death signal,
+ * so that it cannot outlive us. Its RAM is a memfd or anonymous: no file is left behind either.
+ */
+function launch(options: GuestOptions, directory: string): ChildProcess {
+  const { ramMiB } = options;
+  const backend = options.ram === "shared" ? "memory-backend-memfd,share=on" : "memory-backend-ram";
+  const crashkernel = options.crashkernelMiB > 0 ? `crashkernel=${options.crashkernelMiB}M ` : "";
+  const qemu: readonly (readonly string[])[] = [
+    ["-machine", `q35,accel=${options.accelerator.current},memory-backend=ram0`, "-cpu", "max,phys-bits=44"],
+    ["-object", `${backend},id=ram0,size=${ramMiB}M`],
+    ["-m", `${ramMiB}M,slots=32,maxmem=600G`],
+    ["-smp", "2,sockets=8,cores=1,threads=1,maxcpus=8"],
+    ["-nographic", "-nodefaults", "-no-reboot"],
+    ["-serial", `file:${join(directory, "console.log")}`],
+    ["-serial", `unix:${join(directory, "agent.sock")},server=on,wait=off`],
+    ["-qmp", `unix:${join(directory, "qmp.sock")},server=on,wait=off`],
+    ["-qmp", `unix:${join(directory, "lab.sock")},server=on,wait=off`],
+    ["-kernel", options.vmlinuz, "-initrd", options.initramfs],
+    [
+      "-append",
+      `console=ttyS0 ${crashkernel}memhp_default_state=online panic=5 ${options.append ?? ""}`.trim(),
+    ],
+  ];
+  // setpriv (util-linux, essential on Debian) sets the parent-death signal and becomes QEMU: the pid is QEMU's.
+  return spawn("setpriv", ["--pdeathsig", "KILL", options.qemu, ...qemu.flat()], {
+    detached: true,
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+}
+
+async function stop(child: ChildProcess): Promise<void> {
+  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
+  const exited = once(child, "exit");
+  child.kill("SIGKILL");
+  await exited;
+}
+
+function abortReason(signal: AbortSignal | undefined): Error {
+  return signal?.reason instanceof Error ? signal.reason : new Error("The run was stopped");
+}
+
+async function consoleTail(directory: string): Promise<string> {
+  const text = await readFile(join(directory, "console.log"), "latin1").catch(() => "");
+  return text.replaceAll("\r", "").split("\n").slice(-40).join("\n");
+}
+
+/** Directories of lab runs that were killed outright, which could not remove them themselves. */
+async function removeAbandonedDirectories(): Promise<void> {
+  for (const name of await readdir(tmpdir())) {
+    const pid = DIRECTORY.exec(name)?.[1];
+    if (pid !== undefined && !existsSync(`/proc/${pid}`)) {
+      await rm(join(tmpdir(), name), { recursive: true, force: true });
+    }
+  }
+}

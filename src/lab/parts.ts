@@ -1,0 +1,41 @@
+/** From supplies to what a guest boots: the two initramfs images, built once per run. */
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { INIT_SCRIPT } from "./agent.ts";
+import type { LabSupplies } from "./fetch/supplies.ts";
+import { captureInitramfs, guestInitramfs } from "./initramfs.ts";
+import type { AcceleratorChoice } from "./guest.ts";
+import type { LabParts } from "./scenario.ts";
+
+/** Parts on disk until disposed of. */
+export interface BuiltParts extends LabParts, AsyncDisposable {}
+
+/** Builds the guest's initramfs (with the capture kernel and its initramfs inside) into a directory of its own. */
+export async function buildParts(supplies: LabSupplies, accelerator: AcceleratorChoice): Promise<BuiltParts> {
+  const directory = await mkdtemp(join(tmpdir(), `kdump-hotplug-lab-${process.pid}-`));
+  const remove = async (): Promise<void> => rm(directory, { recursive: true, force: true });
+  try {
+    const { busybox, kexec, kernel, qemu } = supplies;
+    const capture = await captureInitramfs({ busybox, initScript: INIT_SCRIPT });
+    const initramfs = join(directory, "guest.cpio.gz");
+    const guest = {
+      busybox,
+      initScript: INIT_SCRIPT,
+      kexec,
+      vmlinuz: kernel.vmlinuz,
+      captureInitramfs: capture,
+    };
+    await writeFile(initramfs, await guestInitramfs(guest));
+    return {
+      qemu: qemu.path,
+      vmlinuz: kernel.vmlinuz,
+      initramfs,
+      accelerator,
+      [Symbol.asyncDispose]: remove,
+    };
+  } catch (error) {
+    await remove();
+    throw error;
+  }
+}

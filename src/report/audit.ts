@@ -1,0 +1,70 @@
+/** An audit, and what a keeper did about it, for people and for programs. */
+import type { Audit } from "../keeper/audit.ts";
+import type { Reconciled } from "../keeper/keeper.ts";
+import { formatBytes } from "../layout/range.ts";
+import { imageJson, imageRows } from "./header.ts";
+import { jsonRanges, SCHEMA_VERSION } from "./json.ts";
+import { subjectJson, subjectText } from "./subject.ts";
+import { columns, milliseconds, printable } from "./text.ts";
+
+/** `audit`, for people. */
+export function auditText(target: string, audit: Audit): string {
+  const rows: (readonly [string, string])[] = audit.image ? [...imageRows(audit.image)] : [];
+  if (!audit.missing.isEmpty) rows.push(["memory missing", audit.missing.toString()]);
+  if (!audit.stale.isEmpty) rows.push(["memory stale", audit.stale.toString()]);
+  const { cpus } = audit;
+  if (audit.image) rows.push(["CPUs", `${cpus.present} present, ${cpus.described} described`]);
+  if (cpus.missing.length > 0)
+    rows.push([
+      "CPUs missing",
+      `${cpus.present - cpus.described} of ${cpus.missing.map(printable).join(", ")}`,
+    ]);
+  const warnings = audit.warnings.map((warning) => `  warning: ${warning}\n`).join("");
+  return `${subjectText(target)}: ${audit.verdict}\n  ${printable(audit.reason)}\n${columns(rows, "  ")}${warnings}`;
+}
+
+/** `audit --json`. */
+export function auditJson(target: string, audit: Audit): Readonly<Record<string, unknown>> {
+  return {
+    schemaVersion: SCHEMA_VERSION,
+    ...subjectJson(target),
+    verdict: audit.verdict,
+    reason: audit.reason,
+    image: audit.image ? imageJson(audit.image) : null,
+    memory: { missing: jsonRanges(audit.missing), stale: jsonRanges(audit.stale) },
+    cpus: audit.cpus,
+    warnings: audit.warnings,
+  };
+}
+
+/** `keep --once`, for people. */
+export function reconciledText(target: string, result: Reconciled): string {
+  const { before, after, installed } = result;
+  if (!installed) return auditText(target, after);
+  const bytes = installed.writes.reduce((sum, write) => sum + write.after.length, 0);
+  const what = installed.writes.map((write) => write.what).join(", ");
+  const pause =
+    installed.pauseMicroseconds === undefined
+      ? "no pause was measured (the guest stood still already, or is simulated)"
+      : `the guest stood still for ${milliseconds(installed.pauseMicroseconds)}`;
+  return `${subjectText(target)}: was ${before.verdict} (${printable(before.reason)})\n  installed: ${what}, ${formatBytes(BigInt(bytes))}; ${pause}\n${auditText(target, after)}`;
+}
+
+/** `keep --once --json`. */
+export function reconciledJson(target: string, result: Reconciled): Readonly<Record<string, unknown>> {
+  const { before, after, installed } = result;
+  return {
+    ...auditJson(target, after),
+    before: auditJson(target, before),
+    installed: installed
+      ? {
+          pauseMicroseconds: installed.pauseMicroseconds ?? null,
+          writes: installed.writes.map((write) => ({
+            what: write.what,
+            address: `0x${write.address.toString(16)}`,
+            bytes: write.after.length,
+          })),
+        }
+      : null,
+  };
+}

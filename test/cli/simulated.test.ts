@@ -1,0 +1,84 @@
+/** Every command that takes a machine takes a simulated one, and says that it is one. */
+import { expect, test } from "vitest";
+import { run } from "../../src/cli/run.ts";
+
+const SMALL = "ram=256M,crash=16M";
+
+async function ended(...args: readonly string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  let stdout = "";
+  let stderr = "";
+  const code = await run(
+    args,
+    {
+      print: (text) => void (stdout += text),
+      say: (line) => void (stderr += `${line}\n`),
+      signal: new AbortController().signal,
+    },
+    "1.2.3",
+  );
+  return { code, stdout, stderr };
+}
+
+test("audit is accurate before a plug, and not after it", async () => {
+  const before = await ended("audit", `sim:6.1,${SMALL}`);
+  expect(before).toMatchObject({ code: 0, stderr: "" });
+  expect(before.stdout).toContain(`sim:6.1,${SMALL} (simulated): accurate\n`);
+  const after = await ended("audit", `sim:6.1,${SMALL},dimm=128M`, "--json");
+  expect(after.code).toBe(1);
+  expect(JSON.parse(after.stdout)).toMatchObject({
+    target: `sim:6.1,${SMALL},dimm=128M`,
+    simulated: true,
+    verdict: "inaccurate",
+    memory: { missing: [{ start: "0x100000000", end: "0x108000000", bytes: 128 << 20 }], stale: [] },
+  });
+});
+
+test("audit of 6.12 finds the removed DIMM that its handler leaves", async () => {
+  const { code, stdout } = await ended("audit", `sim:6.12,${SMALL},dimm=128M,unplug=dimm0`);
+  expect(code).toBe(1);
+  expect(stdout).toMatch(/memory stale +0x100000000-0x108000000 \(128 MiB\)/);
+});
+
+test("keep --once makes it true", async () => {
+  const { code, stdout } = await ended("keep", "--once", `sim:6.1,load=kexec_load,${SMALL},dimm=128M`);
+  expect(code).toBe(0);
+  expect(stdout).toContain("installed: header, region-table, digest");
+  expect(stdout).toContain("(simulated): accurate");
+});
+
+test("plug adds DIMMs, and says once that they are simulated", async () => {
+  const { code, stdout } = await ended("plug", `sim:6.1,${SMALL}`, "--memory", "128M", "--count", "2");
+  expect(code).toBe(0);
+  expect(stdout.match(/simulated/g)).toHaveLength(1);
+  expect(stdout).toMatch(/^dimm0: 128 MiB plugged.*the header is accurate$/m);
+  expect(stdout).toMatch(/^dimm1: /m);
+});
+
+test("inspect shows the header", async () => {
+  const { code, stdout } = await ended("inspect", `sim:5.10,${SMALL}`, "--json");
+  expect(code).toBe(0);
+  expect(JSON.parse(stdout)).toMatchObject({ simulated: true, image: { digest: "covers-header" } });
+});
+
+test("nothing loaded cannot be told, exit code 3", async () => {
+  expect((await ended("audit", `sim:6.1,${SMALL},noload`)).code).toBe(3);
+  expect((await ended("audit", `sim:6.1,${SMALL},unload`)).code).toBe(3);
+});
+
+test.each([
+  [["audit", "sim:"], /expected a kernel: 5\.10, 6\.1, 6\.12/],
+  [["audit", "sim:6.1,ram=2X"], /"ram=2X" at character 5/],
+  [["audit", "sim:6.1,dimm=1M"], /multiple of a memory block/],
+  [["plug", `sim:6.1,${SMALL}`, "--memory", "3T"], /machine's limit of 2 TiB/],
+])("%j says what is wrong, exit code 2", async (args, words) => {
+  const { code, stdout, stderr } = await ended(...args);
+  expect(code).toBe(2);
+  expect(stdout).toBe("");
+  expect(stderr).toMatch(words);
+});
+
+test("help names simulated machines as targets", async () => {
+  for (const command of ["audit", "inspect", "keep", "plug"]) {
+    expect((await ended(command, "--help")).stdout).toContain("sim:SPEC");
+  }
+});

@@ -1,0 +1,58 @@
+/** What tests on real kernels share: the lab's supplies and initramfs images, and guests made of them. */
+import { supply } from "../../src/lab/fetch/supplies.ts";
+import { AcceleratorChoice, type LabGuest } from "../../src/lab/guest.ts";
+import { buildParts, type BuiltParts } from "../../src/lab/parts.ts";
+import { loadCaptureKernel } from "../../src/lab/guest-actions.ts";
+import { bootPatiently, type Scenario } from "../../src/lab/scenario.ts";
+
+type BootOptions = Partial<Pick<Scenario, "ramMiB" | "crashkernelMiB" | "ram">>;
+
+/** One kernel's lab. Close it. */
+export class Lab {
+  readonly parts: BuiltParts;
+
+  constructor(parts: BuiltParts) {
+    this.parts = parts;
+  }
+
+  /** Boots a guest, of 1 GiB with 256 MiB of crash memory and a shared RAM file unless told. Dispose of it. */
+  async boot(options: BootOptions = {}): Promise<LabGuest> {
+    const wanted = { ramMiB: 1024, crashkernelMiB: 256, ram: "shared", ...options } as const;
+    return (await bootPatiently(this.parts, wanted, { log: console.error })).guest;
+  }
+
+  /** Boots a guest and loads its capture kernel, by kexec_file_load unless told. */
+  async bootLoaded(
+    options: BootOptions & Partial<Pick<Scenario, "load" | "acpiNoMemhotplug">> = {},
+  ): Promise<LabGuest> {
+    const guest = await this.boot(options);
+    try {
+      await loadCaptureKernel(guest.agent, { load: "kexec_file_load", acpiNoMemhotplug: true, ...options });
+      return guest;
+    } catch (error) {
+      await guest[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.parts[Symbol.asyncDispose]();
+  }
+}
+
+/**
+ * The lab with `kernel`, or undefined where this machine cannot have it; the reason is printed then.
+ *
+ *     const lab = await openLab("bad input");
+ *     afterAll(() => lab?.close());
+ *     describe.skipIf(!lab)("bad input", …);
+ */
+export async function openLab(what: string, kernel = "6.1"): Promise<Lab | undefined> {
+  try {
+    const supplies = await supply({ kernel, install: false, log: () => undefined });
+    return new Lab(await buildParts(supplies, new AcceleratorChoice()));
+  } catch (error) {
+    console.error(`Skipped: ${what}, because ${error instanceof Error ? error.message : String(error)}`);
+    return undefined;
+  }
+}
