@@ -1,0 +1,38 @@
+/** `npm run bench`: prints a table, or with `--json` one document. A benchmark, not a test: it always ends with 0. */
+import { arch, cpus } from "node:os";
+import { columns } from "../src/report/text.ts";
+import { benchGuest } from "./guest.ts";
+import { benchHeaders, benchRangeSets } from "./pure.ts";
+import { type Measurement, verdict } from "./stats.ts";
+
+const ms = (value: number): string => (value < 0.1 ? value.toFixed(4) : value.toFixed(2));
+const json = process.argv.includes("--json");
+const pureOnly = process.argv.includes("--pure");
+const say = (line: string): void => void process.stderr.write(`${line}\n`);
+const controller = new AbortController();
+for (const name of ["SIGINT", "SIGTERM"] as const) {
+  process.on(name, () => controller.abort(new Error(`Interrupted by ${name}`)));
+}
+
+const rows: Measurement[] = [...(await benchHeaders()), ...(await benchRangeSets())];
+if (!pureOnly) {
+  for (const ram of ["shared", "private"] as const)
+    rows.push(...(await benchGuest(ram, say, controller.signal)));
+}
+
+if (json) {
+  const machine = { cpu: cpus()[0]?.model, cores: cpus().length, arch: arch(), node: process.version };
+  const measurements = rows.map((row) => ({ ...row, met: row.limit ? verdict(row) === "yes" : null }));
+  process.stdout.write(`${JSON.stringify({ schemaVersion: 1, machine, measurements }, null, 2)}\n`);
+} else {
+  const table = rows.map((row) => [
+    row.name,
+    String(row.samples),
+    ms(row.median),
+    ms(row.p99),
+    ms(row.max),
+    row.limit ? `${row.limit.of} <= ${row.limit.ms}` : "",
+    verdict(row),
+  ]);
+  process.stdout.write(columns([["milliseconds", "n", "median", "p99", "max", "asked", "met"], ...table]));
+}
