@@ -17,6 +17,8 @@ export interface KernelModel {
   readonly digestCoversHeader: boolean;
   /** `/sys/kernel/crash_elfcorehdr_size`, and with it the kernel's own handler of hot-plug events; undefined: none. */
   readonly crashElfcorehdrSize: number | undefined;
+  /** Whether new memory goes online by itself (CONFIG_MEMORY_HOTPLUG_DEFAULT_ONLINE of Debian's kernels). */
+  readonly autoOnline: boolean;
 }
 
 /** (2 + NR_CPUS_DEFAULT 64 + CRASH_MAX_MEMORY_RANGES 8192) * 56: a kernel without MAXSMP (arch/x86/kernel/crash.c). */
@@ -29,6 +31,7 @@ const before66 = {
   headerSegment: "fitting",
   digestCoversHeader: true,
   crashElfcorehdrSize: undefined,
+  autoOnline: false,
 } as const;
 
 /** The kernels that can be simulated, oldest first. */
@@ -42,5 +45,6 @@ export const KERNELS: readonly KernelModel[] = [
     headerSegment: HOTPLUG_SEGMENT,
     digestCoversHeader: false,
     crashElfcorehdrSize: ELFCOREHDR_SIZE,
+    autoOnline: true,
   },
 ];

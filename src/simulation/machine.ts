@@ -55,6 +55,7 @@ export class SimulatedMachine {
   /** What the guest has not heard of yet, because it stands still. */
   readonly #waiting: (() => void)[] = [];
   #pauses = 0;
+  #kexecLocked = false;
 
   /** @throws {SimulationError} where the CPU counts make no sense. */
   constructor(options: SimulatedMachineOptions) {
@@ -101,9 +102,14 @@ export class SimulatedMachine {
     return this.#image;
   }
 
-  /** Loads a capture image, over the old one if there is one. @throws {SimulationError} where that cannot be. */
-  load(request: Partial<LoadRequest> = {}): LoadedImage {
-    this.#image = loadImage(this.memory, this.#sha256, this.system, { ...DEFAULT_LOAD, ...request });
+  /**
+   * Loads a capture image, over the old one if there is one.
+   *
+   * @param seen - what the loader has read of the machine; a loader that takes its time describes an earlier moment.
+   * @throws {SimulationError} where that cannot be.
+   */
+  load(request: Partial<LoadRequest> = {}, seen: SystemState = this.system): LoadedImage {
+    this.#image = loadImage(this.memory, this.#sha256, seen, { ...DEFAULT_LOAD, ...request });
     return this.#image;
   }
 
@@ -120,13 +126,34 @@ export class SimulatedMachine {
    * @throws {SimulationError} where there is no room for it, or its size is none that the kernel can use.
    */
   plugDimm(size: bigint): string {
-    const { id, range } = this.#dimms.plug(size);
-    this.memory.add(range);
+    const id = this.insertDimm(size);
     this.#react(() => {
-      this.#dimms.markAdded(id);
+      this.addDimm(id);
       if (this.#autoOnline) this.online(id);
     });
     return id;
+  }
+
+  /** The hypervisor's part of {@link plugDimm}: the DIMM is there, and the kernel has not heard of it. */
+  insertDimm(size: bigint): string {
+    const { id, range } = this.#dimms.plug(size);
+    this.memory.add(range);
+    return id;
+  }
+
+  /** The kernel's part of {@link plugDimm}: the DIMM is "System RAM" now, its blocks are offline. */
+  addDimm(id: string): void {
+    this.#dimms.markAdded(id);
+  }
+
+  /** One block goes online or offline; the kernel's handler is not called ({@link handleMemoryEvent}). */
+  setBlock(id: string, block: number, online: boolean): void {
+    this.#dimms.setOnline(id, block, online);
+  }
+
+  /** What the kernel's own handler does, whatever image is loaded. */
+  handleMemoryEvent(): void {
+    handleMemoryEvent(this.memory, this.system);
   }
 
   /** Puts the blocks of one DIMM, or of all, online, one by one (`echo online >…/memoryN/state`). */
@@ -155,9 +182,15 @@ export class SimulatedMachine {
       this.#memoryEvent();
     }
     // From here on no notifier is called: see handler.ts.
+    this.removeDimm(id);
+  }
+
+  /** The kernel gives up a DIMM whose blocks are offline, and it leaves the machine. */
+  removeDimm(id: string): void {
+    const { range } = this.#dimms.get(id);
     this.#dimms.markRemoved(id);
     this.#dimms.remove(id);
-    this.memory.remove(dimm.range);
+    this.memory.remove(range);
   }
 
   /** Hot-adds the next CPU. @returns its number. @throws {SimulationError} where all possible ones are present. */
@@ -167,6 +200,19 @@ export class SimulatedMachine {
       throw new SimulationError("one more CPU", `all ${possible} possible ones are present`);
     this.#cpus = { present: present + 1, possible };
     return present;
+  }
+
+  /** Removes the CPU that came last. @throws {SimulationError} where only the boot CPUs are left. */
+  removeCpu(): void {
+    const { present, possible } = this.#cpus;
+    if (present === this.bootCpus)
+      throw new SimulationError("one CPU less", `only the ${present} of boot are left`);
+    this.#cpus = { present: present - 1, possible };
+  }
+
+  /** The kexec lock: while it is taken, a panic starts no capture kernel (__crash_kexec only tries it). */
+  setKexecLocked(locked: boolean): void {
+    this.#kexecLocked = locked;
   }
 
   /** Stops the machine; what happens to it from outside, it hears of when it runs again. Pauses nest. */
@@ -189,6 +235,7 @@ export class SimulatedMachine {
    * copy of it.
    */
   panic(): PanicResult {
+    if (this.#kexecLocked) return { kind: "no image" };
     return panicMachine(this.memory.fork(), this.#sha256, this.system);
   }
 
@@ -208,7 +255,7 @@ export class SimulatedMachine {
   }
 
   #memoryEvent(): void {
-    if (this.#updatesHeader) handleMemoryEvent(this.memory, this.system);
+    if (this.#updatesHeader) this.handleMemoryEvent();
   }
 
   #react(work: () => void): void {

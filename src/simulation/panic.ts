@@ -11,7 +11,7 @@ import { parseCoreHeader, type Vmcore } from "./vmcore.ts";
 
 /** What a panic gives. */
 export type PanicResult =
-  /** `kexec_crash_image` is NULL: the machine stands still or reboots. */
+  /** `kexec_crash_image` is NULL, or the kexec lock is taken: the machine stands still or reboots. */
   | { readonly kind: "no image" }
   /** Purgatory does not let the image start, or there is none to enter. */
   | { readonly kind: "hang"; readonly reason: string }
@@ -67,14 +67,20 @@ export interface DumpVerdict {
   readonly missing: RangeSet;
   /** Memory that the dump claims and the machine does not have. */
   readonly stale: RangeSet;
+  /** CPUs that were there and whose registers the dump has not. */
+  readonly missingCpus: number;
 }
 
 /** Judges a panic's result against the machine of the same moment. A dump is complete when its pages can be read. */
 export function judgeDump(result: PanicResult, system: SystemState): DumpVerdict {
   const wanted = dumpableMemory(system);
-  if (result.kind !== "vmcore") return { outcome: "no dump", missing: wanted, stale: RangeSet.empty };
-  const { described, unreadable } = result.vmcore;
+  const { present } = system.cpus;
+  if (result.kind !== "vmcore")
+    return { outcome: "no dump", missing: wanted, stale: RangeSet.empty, missingCpus: present };
+  const { described, unreadable, cpus } = result.vmcore;
   const backed = system.blueprint.backedRam.union(RangeSet.of(system.dimms.map(({ range }) => range)));
   const missing = wanted.subtract(described.subtract(unreadable));
-  return { outcome: missing.isEmpty ? "complete" : "incomplete", missing, stale: described.subtract(backed) };
+  const missingCpus = Math.max(0, present - cpus);
+  const outcome = missing.isEmpty && missingCpus === 0 ? "complete" : "incomplete";
+  return { outcome, missing, stale: described.subtract(backed), missingCpus };
 }

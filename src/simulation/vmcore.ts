@@ -48,6 +48,8 @@ export class Vmcore {
   /** Bytes of the file. */
   readonly size: bigint;
   readonly loads: readonly VmcoreLoad[];
+  /** CPUs whose registers are in the dump: its NT_PRSTATUS notes. */
+  readonly cpus: number;
   /** File header, program headers with one PT_NOTE, and the notes themselves. */
   readonly #head: Uint8Array;
   readonly #mappings: readonly Mapping[];
@@ -59,6 +61,7 @@ export class Vmcore {
     head: Uint8Array,
     mappings: readonly Mapping[],
     loads: readonly VmcoreLoad[],
+    cpus: number,
     unreadable: RangeSet,
   ) {
     this.#memory = memory;
@@ -66,6 +69,7 @@ export class Vmcore {
     this.#mappings = mappings;
     this.#unreadable = unreadable;
     this.loads = loads;
+    this.cpus = cpus;
     this.size = mappings.reduce(
       (end, { offset, size }) => (offset + size > end ? offset + size : end),
       BigInt(head.length),
@@ -183,7 +187,7 @@ export function parseCoreHeader(memory: SparseMemory, address: bigint, unreadabl
     loads.push({ paddr: phdr.paddr, size: phdr.memsz, offset, isKernelText: phdr.vaddr >= START_KERNEL_MAP });
     next += size;
   });
-  return { vmcore: new Vmcore(memory, head, mappings, loads, unreadable) };
+  return { vmcore: new Vmcore(memory, head, mappings, loads, countCpus(noteBytes), unreadable) };
 }
 
 /** What the kernel finds wrong with a file header, or undefined. */
@@ -216,13 +220,23 @@ function phdrAt(memory: SparseMemory, address: bigint): Phdr {
 /** The notes of one PT_NOTE up to the first empty one (update_note_header_size_elf64). */
 function readNotes(memory: SparseMemory, { offset, memsz }: Phdr): Uint8Array {
   const bytes = memory.peek(offset, Number(memsz));
-  let real = 0;
-  while (real + 12 <= bytes.length && u32(bytes, real) !== 0) {
-    const size = 12 + align4(u32(bytes, real)) + align4(u32(bytes, real + 4));
-    if (real + size > bytes.length) break;
-    real += size;
+  const last = [...notesIn(bytes)].at(-1);
+  return bytes.subarray(0, last?.end ?? 0);
+}
+
+/** NT_PRSTATUS: one for each CPU that saved its registers. */
+function countCpus(bytes: Uint8Array): number {
+  return [...notesIn(bytes)].filter(({ type }) => type === 1).length;
+}
+
+/** Notes one behind the other, up to the first that is empty or does not fit. */
+function* notesIn(bytes: Uint8Array): Generator<{ readonly type: number; readonly end: number }> {
+  for (let at = 0; at + 12 <= bytes.length && u32(bytes, at) !== 0;) {
+    const end = at + 12 + align4(u32(bytes, at)) + align4(u32(bytes, at + 4));
+    if (end > bytes.length) return;
+    yield { type: u32(bytes, at + 8), end };
+    at = end;
   }
-  return bytes.subarray(0, real);
 }
 
 function align4(size: number): number {

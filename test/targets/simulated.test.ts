@@ -126,6 +126,7 @@ describe("property", () => {
             outcome: "complete",
             missing: RangeSet.empty,
             stale: RangeSet.empty,
+            missingCpus: 0,
           });
         }
       }),
