@@ -132,6 +132,6 @@ export class Kexec {
   }
 
   #headerBytes(): number {
-    return FIXED_HEADERS + PHDR_SIZE * (this.#state.cpus + this.#state.dimms.length);
+    return FIXED_HEADERS + PHDR_SIZE * (this.#state.cpus + this.#state.dimmCount);
   }
 }

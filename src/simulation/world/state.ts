@@ -29,8 +29,9 @@ export type Change =
 /** What a panic at this instant would give. */
 export type Condition = "blind" | "stale" | "accurate";
 
-/** What an image describes: hot-pluggable blocks by their place, and the notes of so many CPUs. */
+/** What an image describes: hot-pluggable blocks by their place (1 is described), and the notes of so many CPUs. */
 interface Description {
+  /** Shared by all that describe the same moment. */
   readonly blocks: Uint8Array;
   readonly cpus: number;
 }
@@ -64,11 +65,16 @@ export class MachineState {
   /** Hot-pluggable memory, block by block from its lowest address. */
   #blocks: Uint8Array = new Uint8Array(64);
   #cpus: number;
-  #image: Description | undefined;
+  /** What the image describes that is loaded, or was last: the counts below are kept up to date against it. */
+  #described: Description = { blocks: new Uint8Array(0), cpus: 0 };
+  #loaded = false;
   #locked = false;
+  /** Descriptions of what there is now, by what a block must be; they hold until a DIMM comes or goes. */
+  readonly #current = new Map<number, Uint8Array>();
   #missingBlocks = 0;
   #staleBlocks = 0;
   #loaderCount = 0;
+  #dimmCount = 0;
 
   /**
    * @param cpus - present at boot. @param listPossibleCpus - whether what is loaded has a note for each possible CPU.
@@ -81,7 +87,7 @@ export class MachineState {
   }
 
   get loaded(): boolean {
-    return this.#image !== undefined;
+    return this.#loaded;
   }
 
   get locked(): boolean {
@@ -90,11 +96,11 @@ export class MachineState {
 
   /** What a panic now would give. */
   get condition(): Condition {
-    if (!this.#image || this.#locked) return "blind";
+    if (!this.#loaded || this.#locked) return "blind";
     return this.#missingBlocks > 0 || this.#staleBlocks > 0 || this.missingCpus > 0 ? "stale" : "accurate";
   }
 
-  /** Bytes that are online and not described; 0 while nothing is loaded. */
+  /** Bytes that are online and not described by what is loaded, or was last. */
   get missingBytes(): number {
     return this.#missingBlocks * BLOCK;
   }
@@ -106,12 +112,16 @@ export class MachineState {
 
   /** Present CPUs that have no note. */
   get missingCpus(): number {
-    return this.#image ? Math.max(0, this.#cpus - this.#image.cpus) : 0;
+    return Math.max(0, this.#cpus - this.#described.cpus);
   }
 
   /** DIMMs that are there, by number. */
   get dimms(): readonly number[] {
     return this.#dimms.flatMap((place, dimm) => (place ? [dimm] : []));
+  }
+
+  get dimmCount(): number {
+    return this.#dimmCount;
   }
 
   get cpus(): number {
@@ -139,6 +149,8 @@ export class MachineState {
   plug(blocks: number): number {
     const first = this.#freePlace(blocks);
     const dimm = this.#dimms.push({ first, blocks }) - 1;
+    this.#dimmCount++;
+    this.#current.clear();
     this.#grow(first + blocks);
     for (let i = first; i < first + blocks; i++) {
       this.#blocks[i] = BACKED;
@@ -151,6 +163,7 @@ export class MachineState {
 
   add(dimm: number): void {
     const { first, blocks } = this.placeOf(dimm);
+    this.#current.clear();
     for (let i = first; i < first + blocks; i++) this.#blocks[i]! |= ADDED;
     this.#listener({ kind: "add", dimm });
   }
@@ -159,7 +172,7 @@ export class MachineState {
     if (this.isOnline(dimm, block) === online) return;
     const i = this.placeOf(dimm).first + block;
     this.#blocks[i]! ^= ONLINE;
-    if (this.#image && !this.#describes(i)) this.#missingBlocks += online ? 1 : -1;
+    if (!this.#describes(i)) this.#missingBlocks += online ? 1 : -1;
     this.#listener({ kind: online ? "online" : "offline", dimm, block });
   }
 
@@ -173,6 +186,8 @@ export class MachineState {
       if (this.#describes(i)) this.#staleBlocks++;
     }
     this.#dimms[dimm] = undefined;
+    this.#dimmCount--;
+    this.#current.clear();
     this.#listener({ kind: "remove", dimm });
   }
 
@@ -196,15 +211,14 @@ export class MachineState {
 
   /** An image is loaded that describes what its loader saw. */
   load(loader: number): void {
-    this.#image = this.#loaders.get(loader)!;
+    this.#loaded = true;
+    this.#count(this.#loaders.get(loader)!);
     this.#loaders.delete(loader);
-    this.#recount();
     this.#listener({ kind: "load", loader });
   }
 
   unload(): void {
-    this.#image = undefined;
-    this.#recount();
+    this.#loaded = false;
     this.#listener({ kind: "unload" });
   }
 
@@ -213,11 +227,11 @@ export class MachineState {
    * at the hypervisor's devices.
    */
   rewrite(by: "kernel" | "keeper"): void {
-    if (!this.#image) return;
+    if (!this.#loaded) return;
     // The kernel's handler lists every possible CPU; a keeper from outside does not know where a CPU's note is.
-    this.#image =
-      by === "kernel" ? this.#describe(ADDED, Infinity) : this.#describe(BACKED, this.#image.cpus);
-    this.#recount();
+    this.#count(
+      by === "kernel" ? this.#describe(ADDED, Infinity) : this.#describe(BACKED, this.#described.cpus),
+    );
     this.#listener({ kind: "rewrite", by });
   }
 
@@ -228,17 +242,26 @@ export class MachineState {
   }
 
   #describes(block: number): boolean {
-    return this.#image?.blocks[block] === 1;
+    return this.#described.blocks[block] === 1;
   }
 
   #describe(what: number, cpus: number): Description {
-    return { blocks: this.#blocks.map((block) => ((block & what) === 0 ? 0 : 1)), cpus };
+    let blocks = this.#current.get(what);
+    if (!blocks) {
+      blocks = new Uint8Array(this.#blocks.length);
+      for (let i = 0; i < blocks.length; i++) blocks[i] = (this.#blocks[i]! & what) === 0 ? 0 : 1;
+      this.#current.set(what, blocks);
+    }
+    return { blocks, cpus };
   }
 
-  #recount(): void {
+  /** From now on `description` counts. */
+  #count(description: Description): void {
+    const same = description.blocks === this.#described.blocks;
+    this.#described = description;
+    if (same) return;
     this.#missingBlocks = 0;
     this.#staleBlocks = 0;
-    if (!this.#image) return;
     for (let i = 0; i < this.#blocks.length; i++) {
       if ((this.#blocks[i]! & ONLINE) !== 0 && !this.#describes(i)) this.#missingBlocks++;
       else if (this.#blocks[i] === 0 && this.#describes(i)) this.#staleBlocks++;
