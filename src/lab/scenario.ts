@@ -21,7 +21,7 @@ import {
   panic,
   waitUntilOnline,
 } from "./guest-actions.ts";
-import { seededRandom } from "./random.ts";
+import { seededRandom } from "../simulation/random.ts";
 
 /**
  * Who keeps the header true: nobody (on 6.12 the kernel itself may); we from outside, after somebody else plugged;

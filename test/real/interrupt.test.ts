@@ -6,7 +6,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { segmentHolding } from "../../src/image/kimage.ts";
 import { auditMachine } from "../../src/keeper/audit.ts";
-import { seededRandom } from "../../src/lab/random.ts";
+import { seededRandom } from "../../src/simulation/random.ts";
 import { QemuMachine } from "../../src/targets/qemu/machine.ts";
 import { queryChardevs } from "../../src/targets/qemu/replies.ts";
 import { nodeSha256 } from "../../src/targets/sha256.ts";
