@@ -6,7 +6,7 @@ import { SimulationError } from "./error.ts";
 /** Bytes of a memory block on x86-64 with less than 64 GiB at boot (probe_memory_block_size, arch/x86/mm/init_64.c). */
 export const BLOCK_SIZE: bigint = 128n << 20n;
 /** Hot-pluggable address space: QEMU's `maxmem`. */
-const MAX_HOT_MEMORY = 2n << 40n;
+export const MAX_HOT_MEMORY: bigint = 2n << 40n;
 
 /** A DIMM. `backed` since it was plugged; the kernel comes to know it later, or not, and so do its blocks. */
 export interface Dimm {
@@ -52,11 +52,11 @@ export class DimmSlots {
   }
 
   /**
-   * Puts a DIMM of `size` bytes at the lowest address where it fits, as QEMU does.
+   * Puts a DIMM of `size` bytes at `place`, or at the lowest address where it fits, as QEMU does.
    *
    * @throws {SimulationError} where the size is no multiple of a memory block, or no slot or address space is left.
    */
-  plug(size: bigint): Dimm {
+  plug(size: bigint, place: bigint = this.#freePlace(size)): Dimm {
     const what = `a DIMM of ${formatBytes(size)}`;
     if (size <= 0n || size % BLOCK_SIZE !== 0n)
       throw new SimulationError(
@@ -67,7 +67,9 @@ export class DimmSlots {
     while (this.#dimms.some((dimm) => dimm.slot === slot)) slot++;
     if (slot >= this.#slots)
       throw new SimulationError(what, `all ${this.#slots} DIMM slots of the machine are taken`);
-    const start = this.#freePlace(size);
+    const start = place;
+    if (this.#dimms.some(({ range }) => start < range.end && range.start < start + size))
+      throw new SimulationError(what, `it would overlap another one at 0x${start.toString(16)}`);
     if (start + size > this.#base + MAX_HOT_MEMORY)
       throw new SimulationError(
         what,

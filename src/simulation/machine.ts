@@ -134,9 +134,13 @@ export class SimulatedMachine {
     return id;
   }
 
-  /** The hypervisor's part of {@link plugDimm}: the DIMM is there, and the kernel has not heard of it. */
-  insertDimm(size: bigint): string {
-    const { id, range } = this.#dimms.plug(size);
+  /**
+   * The hypervisor's part of {@link plugDimm}: the DIMM is there, and the kernel has not heard of it.
+   *
+   * @param place - its address; the lowest that is free, unless given.
+   */
+  insertDimm(size: bigint, place?: bigint): string {
+    const { id, range } = this.#dimms.plug(size, place);
     this.memory.add(range);
     return id;
   }

@@ -53,7 +53,10 @@ export class Replay {
     const { machine } = this;
     switch (change.kind) {
       case "plug":
-        this.#ids[change.dimm] = machine.insertDimm(BigInt(change.blocks) * BLOCK_SIZE);
+        this.#ids[change.dimm] = machine.insertDimm(
+          BigInt(change.blocks) * BLOCK_SIZE,
+          machine.blueprint.hotBase + BigInt(change.first) * BLOCK_SIZE,
+        );
         return;
       case "add":
         machine.addDimm(this.#ids[change.dimm]!);

@@ -98,7 +98,7 @@ function* playStep(world: World, step: ScenarioStep, { bootBlocks, cpus }: Scena
   switch (step.step) {
     case "plug":
       for (let i = 0; i < step.count; i++) {
-        yield* world.plug(step.blocks);
+        yield* world.plug(step.blocks, step.at === undefined ? undefined : step.at + i * step.blocks);
         yield* pause(world, step.pace);
       }
       return;

@@ -12,6 +12,8 @@ export type ScenarioStep =
       readonly blocks: number;
       readonly count: number;
       readonly pace: number | "settled";
+      /** Where the first of them goes, in blocks from the lowest address of hot-pluggable memory; else where there is room. */
+      readonly at?: number | undefined;
     }
   /** Takes out the `count` DIMMs that came last. */
   | { readonly step: "unplug"; readonly count: number; readonly pace: number | "settled" }

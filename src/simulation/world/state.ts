@@ -5,11 +5,12 @@
  */
 import { BLOCK_SIZE } from "../dimms.ts";
 import { SimulationError } from "../error.ts";
+import { type DimmPlace, DimmPlaces } from "./places.ts";
 
 /** What can happen to the machine, in the order in which it happens. */
 export type Change =
   /** A DIMM is there: the hypervisor has added it. DIMMs are numbered from 0, in the order in which they come. */
-  | { readonly kind: "plug"; readonly dimm: number; readonly blocks: number }
+  | { readonly kind: "plug"; readonly dimm: number; readonly first: number; readonly blocks: number }
   /** The kernel has added it: it is "System RAM" in /proc/iomem, its blocks are offline. */
   | { readonly kind: "add"; readonly dimm: number }
   | { readonly kind: "online" | "offline"; readonly dimm: number; readonly block: number }
@@ -36,12 +37,6 @@ interface Description {
   readonly cpus: number;
 }
 
-/** Blocks `first` to `first + blocks` of hot-pluggable memory. */
-interface DimmPlace {
-  readonly first: number;
-  readonly blocks: number;
-}
-
 /** What is told to listeners after each change. */
 export interface StateListener {
   (change: Change): void;
@@ -59,6 +54,7 @@ const BLOCK = Number(BLOCK_SIZE);
 export class MachineState {
   /** DIMMs by number; undefined once they are gone. */
   readonly #dimms: (DimmPlace | undefined)[] = [];
+  readonly #places = new DimmPlaces();
   readonly #listPossibleCpus: boolean;
   readonly #loaders = new Map<number, Description>();
   readonly #listener: StateListener;
@@ -145,10 +141,15 @@ export class MachineState {
     return place !== undefined && (this.#blocks[place.first]! & ADDED) !== 0;
   }
 
-  /** A DIMM appears at the lowest place where it fits, as in QEMU. @returns its number. */
-  plug(blocks: number): number {
-    const first = this.#freePlace(blocks);
-    const dimm = this.#dimms.push({ first, blocks }) - 1;
+  /**
+   * A DIMM appears, at block `at` of hot-pluggable memory or at the lowest place where it fits. @returns its number.
+   *
+   * @throws {SimulationError} where there is no such place.
+   */
+  plug(blocks: number, at?: number): number {
+    const place = this.#places.take(blocks, at);
+    const { first } = place;
+    const dimm = this.#dimms.push(place) - 1;
     this.#dimmCount++;
     this.#current.clear();
     this.#grow(first + blocks);
@@ -157,7 +158,7 @@ export class MachineState {
       // The place of one that is gone and still described.
       if (this.#describes(i)) this.#staleBlocks--;
     }
-    this.#listener({ kind: "plug", dimm, blocks });
+    this.#listener({ kind: "plug", dimm, ...place });
     return dimm;
   }
 
@@ -178,13 +179,15 @@ export class MachineState {
 
   /** A DIMM whose blocks are offline goes. */
   remove(dimm: number): void {
-    const { first, blocks } = this.placeOf(dimm);
+    const place = this.placeOf(dimm);
+    const { first, blocks } = place;
     for (let i = first; i < first + blocks; i++) {
       if ((this.#blocks[i]! & ONLINE) !== 0)
         throw new SimulationError(`removing DIMM ${dimm}`, "blocks of it are online");
       this.#blocks[i] = 0;
       if (this.#describes(i)) this.#staleBlocks++;
     }
+    this.#places.free(place);
     this.#dimms[dimm] = undefined;
     this.#dimmCount--;
     this.#current.clear();
@@ -266,16 +269,6 @@ export class MachineState {
       if ((this.#blocks[i]! & ONLINE) !== 0 && !this.#describes(i)) this.#missingBlocks++;
       else if (this.#blocks[i] === 0 && this.#describes(i)) this.#staleBlocks++;
     }
-  }
-
-  #freePlace(blocks: number): number {
-    const taken = this.#dimms.filter((place) => place !== undefined).sort((a, b) => a.first - b.first);
-    let first = 0;
-    for (const place of taken) {
-      if (first + blocks <= place.first) break;
-      first = place.first + place.blocks;
-    }
-    return first;
   }
 
   #grow(blocks: number): void {

@@ -77,9 +77,9 @@ export class World {
   }
 
   /** Adds a DIMM, as the hypervisor and then the kernel do. Ends when the kernel has added it. */
-  *plug(blocks: number): Program<number> {
+  *plug(blocks: number, at?: number): Program<number> {
     const { costs } = this.#options;
-    const dimm = this.state.plug(blocks);
+    const dimm = this.state.plug(blocks, at);
     // From outside it is seen at once, from inside when the kernel speaks of it.
     if (this.#options.policy.keeper === "in-place") this.#keeper?.change();
     yield sleep(this.clock, costs.plugDimm);
