@@ -16,7 +16,7 @@ export interface Policy {
   readonly title: string;
   /** What udev does on each event: bringing memory online, and what the distribution does to kdump. */
   readonly rules: RuleSet;
-  /** Who acts beside udev. */
+  /** Who acts beside udev, and beside a kernel that updates the header itself. */
   readonly keeper: Keeper;
   /** Whether the policy needs a kernel that updates the header itself. */
   readonly needsCrashHotplug: boolean;
@@ -56,7 +56,7 @@ export const POLICIES: readonly Policy[] = [
     name: "kernel",
     title: "Linux 6.6 and newer: its own handler, one rewrite for each block",
     rules: ruleSet(parseDialect("257"), ONLINE_RHEL8, RHEL_GUARDED),
-    keeper: "kernel",
+    keeper: "nobody",
     needsCrashHotplug: true,
   },
   byKeeper("reload-over", "load over the loaded image, never an unload first", "reload-over"),

@@ -152,11 +152,11 @@ export class World {
    * device_hotplug_lock.
    */
   *#setOnline(dimm: number, block: number, online: boolean): Program {
-    const { costs, policy } = this.#options;
+    const { costs } = this.#options;
     if (!this.state.isAdded(dimm) || this.state.isOnline(dimm, block) === online) return;
     yield sleep(this.clock, online ? costs.onlineBlock : costs.offlineBlock);
     this.state.setOnline(dimm, block, online);
-    if (policy.keeper === "kernel") yield* this.kexec.handler();
+    if (this.#updatesHeader) yield* this.kexec.handler();
     this.#send(online ? "online" : "offline", dimm, this.state.placeOf(dimm).first, block);
   }
 
@@ -216,10 +216,16 @@ export class World {
     this.clock.after(costs.transientStart, () => spawn(this.#programs.run(known)));
   }
 
+  /** The kernel's own handler serves what kexec_file_load loaded; kexec-tools asks for it only with `--hotplug`. */
+  get #updatesHeader(): boolean {
+    const { kernel, call } = this.#options;
+    return kernel.crashElfcorehdrSize !== undefined && call === "kexec_file_load";
+  }
+
   /** crash_check_hotplug_support: 0 where nothing is loaded, and also while the kexec lock is taken. */
   get #crashHotplug(): CrashHotplug {
     if (this.#options.kernel.crashElfcorehdrSize === undefined) return "absent";
-    return this.#options.policy.keeper === "kernel" && this.state.loaded && !this.state.locked ? "1" : "0";
+    return this.#updatesHeader && this.state.loaded && !this.state.locked ? "1" : "0";
   }
 
   get #autoOnline(): "online" | "offline" {
