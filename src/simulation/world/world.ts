@@ -1,7 +1,7 @@
 /** One machine under one policy in virtual time: kernel, udevd with its rules, programs, keeper. */
-import type { CrashHotplug } from "../../rules/device.ts";
+import type { CrashHotplug, KernelSpec } from "../../rules/device.ts";
 import { makeEvent } from "../../rules/event.ts";
-import { recognise } from "../../rules/kdump-command.ts";
+import { type KdumpCommand, recognise } from "../../rules/kdump-command.ts";
 import type { RuleAction, RunCommand } from "../../rules/outcome.ts";
 import { NOTHING_KNOWN, type World as RuleWorld } from "../../rules/world.ts";
 import type { KernelModel } from "../kernels.ts";
@@ -46,6 +46,8 @@ export class World {
   readonly #hotplug: Lock;
   readonly #keeper: ReconcileLoop | undefined;
   readonly #ruleWorld: RuleWorld;
+  readonly #kernelSpecs = new Map<CrashHotplug, KernelSpec>();
+  readonly #commands = new Map<string, KdumpCommand | undefined>();
 
   constructor(options: WorldOptions) {
     this.#options = options;
@@ -178,7 +180,7 @@ export class World {
     const outcome = policy.rules.evaluate(
       makeEvent(
         { action: event.action, devpath: `/devices/system/${event.kind}/${event.device}` },
-        { kernel: { crashHotplug: this.#crashHotplug, autoOnline: this.#autoOnline } },
+        { kernel: this.#kernelSpec(this.#crashHotplug) },
       ),
       { world: this.#ruleWorld },
     );
@@ -188,7 +190,7 @@ export class World {
 
   *#act(action: RuleAction, event: Uevent): Program {
     if (action.kind === "program") {
-      const known = recognise(action.command);
+      const known = this.#recognise(action.command);
       if (known) yield* this.#programs.run(known);
       else yield sleep(this.clock, this.#options.costs.program);
     } else if (action.kind === "attribute" && event.dimm >= 0) {
@@ -203,7 +205,7 @@ export class World {
     const { costs } = this.#options;
     if (kind === "builtin") return;
     if (/\bsystemctl is-active\b/.test(command)) yield this.#programs.pid1.serve(costs.isActive);
-    const known = recognise(command);
+    const known = this.#recognise(command);
     if (!known) {
       yield sleep(this.clock, costs.program);
       return;
@@ -228,8 +230,20 @@ export class World {
     return this.#updatesHeader && this.state.loaded && !this.state.locked ? "1" : "0";
   }
 
-  get #autoOnline(): "online" | "offline" {
-    return this.#options.kernel.autoOnline ? "online" : "offline";
+  /** One value for each answer: what rules ask of all blocks alike is then made once. */
+  #kernelSpec(crashHotplug: CrashHotplug): KernelSpec {
+    let spec = this.#kernelSpecs.get(crashHotplug);
+    if (!spec) {
+      spec = { crashHotplug, autoOnline: this.#options.kernel.autoOnline ? "online" : "offline" };
+      this.#kernelSpecs.set(crashHotplug, spec);
+    }
+    return spec;
+  }
+
+  /** The same few commands come thousands of times. */
+  #recognise(command: string): KdumpCommand | undefined {
+    if (!this.#commands.has(command)) this.#commands.set(command, recognise(command));
+    return this.#commands.get(command);
   }
 
   #world(): RuleWorld {
@@ -241,7 +255,7 @@ export class World {
           return { exit: 0, stdout: this.state.loaded && !this.state.locked ? "1\n" : "0\n" };
         if (command.includes("uname -p")) return { exit: 0, stdout: "x86_64\n" };
         if (command.includes("systemd-detect-virt")) return { exit: 0, stdout: "kvm\n" };
-        return recognise(command) ? { exit: 0, stdout: "" } : undefined;
+        return this.#recognise(command) ? { exit: 0, stdout: "" } : undefined;
       },
     };
   }
