@@ -115,25 +115,31 @@ function legend(): string {
     .join("");
 }
 
-/** Rectangles of a band; neighbours with the same shares are one. */
+/** Rectangles of a band; neighbours that look the same are one. */
 function bandRects(shares: readonly Shares[], y: number): string {
+  const heights = shares.map(({ blind, stale }) => ({ blind: height(blind), stale: height(stale) }));
   const rects: string[] = [];
-  for (let from = 0; from < shares.length;) {
-    const { blind, stale } = shares[from]!;
+  for (let from = 0; from < heights.length;) {
+    const { blind, stale } = heights[from]!;
     let to = from + 1;
-    while (to < shares.length && shares[to]!.blind === blind && shares[to]!.stale === stale) to++;
-    const x = LEFT + from;
-    const rect = (top: number, share: number, how: string): void => {
-      if (share > NOTHING)
+    while (to < heights.length && heights[to]!.blind === blind && heights[to]!.stale === stale) to++;
+    const rect = (bottom: number, size: number, how: string): void => {
+      if (size > 0)
         rects.push(
-          `<rect ${how} x="${x}" y="${(y + top * BAND).toFixed(2)}" width="${to - from}" height="${(share * BAND).toFixed(2)}"/>`,
+          `<rect ${how} x="${LEFT + from}" y="${(y + BAND - bottom - size).toFixed(2)}" width="${to - from}" height="${size.toFixed(2)}"/>`,
         );
     };
-    rect(1 - blind, blind, 'class="blind"');
-    rect(1 - blind - stale, stale, 'fill="url(#stale)"');
+    rect(0, blind, 'class="blind"');
+    rect(blind, stale, 'fill="url(#stale)"');
     from = to;
   }
   return rects.join("");
+}
+
+/** Pixels, to a hundredth; what happens at all is seen. */
+function height(share: number): number {
+  if (share <= NOTHING) return 0;
+  return Math.max(0.5, Math.round(share * BAND * 100) / 100);
 }
 
 function escapeXml(text: string): string {

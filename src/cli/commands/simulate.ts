@@ -182,8 +182,11 @@ async function policiesOf({
   load,
 }: SimulateOptions): Promise<readonly Policy[]> {
   const own: Policy[] = [];
-  for (const directory of rulesDir)
-    own.push(policyOfRules(directory, RuleSet.parse(await readRuleDirectories([directory], undefined))));
+  for (const directory of rulesDir) {
+    const sources = await readRuleDirectories([directory], undefined);
+    if (sources.length === 0) throw new UsageError(`No rules were found in ${directory}`);
+    own.push(policyOfRules(directory, RuleSet.parse(sources)));
+  }
   if (policy) return [...policy.map(policyOf), ...own];
   // Asked for all of them, those that cannot run on that kernel are left out.
   const model = KERNELS.find(({ name }) => name === kernel);
