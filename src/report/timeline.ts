@@ -117,7 +117,7 @@ function legend(): string {
 
 /** Rectangles of a band; neighbours that look the same are one. */
 function bandRects(shares: readonly Shares[], y: number): string {
-  const heights = shares.map(({ blind, stale }) => ({ blind: height(blind), stale: height(stale) }));
+  const heights = shares.map(({ blind, stale }) => ({ blind: pixels(blind), stale: pixels(stale) }));
   const rects: string[] = [];
   for (let from = 0; from < heights.length;) {
     const { blind, stale } = heights[from]!;
@@ -137,7 +137,7 @@ function bandRects(shares: readonly Shares[], y: number): string {
 }
 
 /** Pixels, to a hundredth; what happens at all is seen. */
-function height(share: number): number {
+function pixels(share: number): number {
   if (share <= NOTHING) return 0;
   return Math.max(0.5, Math.round(share * BAND * 100) / 100);
 }

@@ -50,6 +50,7 @@ export class Udevd {
   readonly #jobs: Job[] = [];
   #cancelWatch: Cancel | undefined;
   #running = 0;
+  #starting = false;
   readonly #settled = new Set<() => void>();
   #processed = 0;
   #timeouts = 0;
@@ -123,7 +124,10 @@ export class Udevd {
     };
   }
 
+  /** A worker that is done at once calls this again, from within: the loop that runs goes on then. */
   #start(): void {
+    if (this.#starting) return;
+    this.#starting = true;
     while (this.#running < this.#options.workers && this.#head < this.#queue.length) {
       this.#work(this.#queue[this.#head++]!);
       if (this.#head > 1024 && this.#head * 2 > this.#queue.length) {
@@ -131,6 +135,7 @@ export class Udevd {
         this.#head = 0;
       }
     }
+    this.#starting = false;
   }
 
   #work(event: Uevent): void {

@@ -1,8 +1,9 @@
 /** One machine under one policy in virtual time: kernel, udevd with its rules, programs, keeper. */
+import { blocksAreAlike } from "../../rules/blocks-alike.ts";
 import type { CrashHotplug, KernelSpec } from "../../rules/device.ts";
 import { makeEvent } from "../../rules/event.ts";
 import { type KdumpCommand, recognise } from "../../rules/kdump-command.ts";
-import type { RuleAction, RunCommand } from "../../rules/outcome.ts";
+import type { Outcome, RuleAction, RunCommand } from "../../rules/outcome.ts";
 import { NOTHING_KNOWN, type World as RuleWorld } from "../../rules/world.ts";
 import type { KernelModel } from "../kernels.ts";
 import type { LoadCall } from "../load.ts";
@@ -46,6 +47,8 @@ export class World {
   readonly #hotplug: Lock;
   readonly #keeper: ReconcileLoop | undefined;
   readonly #ruleWorld: RuleWorld;
+  readonly #blocksAreAlike: boolean;
+  readonly #outcomes = new Map<string, Outcome>();
   readonly #kernelSpecs = new Map<CrashHotplug, KernelSpec>();
   readonly #commands = new Map<string, KdumpCommand | undefined>();
 
@@ -75,6 +78,7 @@ export class World {
     const act = keeperAction(options.policy.keeper, { clock, costs, kexec: this.kexec });
     this.#keeper = act && new ReconcileLoop(act);
     this.#ruleWorld = this.#world();
+    this.#blocksAreAlike = blocksAreAlike(options.policy.rules);
     this.state.load(this.state.snapshot());
   }
 
@@ -174,18 +178,28 @@ export class World {
 
   /** A worker of udev with one event: rules, in which PROGRAM and attributes take their time, then RUN. */
   *#handle(event: Uevent): Program {
-    const { clock } = this;
-    const { costs, policy } = this.#options;
-    yield sleep(clock, costs.udevEvent);
-    const outcome = policy.rules.evaluate(
-      makeEvent(
-        { action: event.action, devpath: `/devices/system/${event.kind}/${event.device}` },
-        { kernel: this.#kernelSpec(this.#crashHotplug) },
-      ),
-      { world: this.#ruleWorld },
-    );
+    yield sleep(this.clock, this.#options.costs.udevEvent);
+    const outcome = this.#evaluate(event);
     for (const action of outcome.actions) yield* this.#act(action, event);
     for (const command of outcome.run) yield* this.#runCommand(command);
+  }
+
+  /** Rules that cannot tell one block from another are evaluated once for each state in which blocks can be. */
+  #evaluate({ action, kind, device }: Uevent): Outcome {
+    const { rules } = this.#options.policy;
+    const crashHotplug = this.#crashHotplug;
+    const key =
+      kind === "memory" && this.#blocksAreAlike
+        ? `${action} ${crashHotplug} ${this.state.loaded && !this.state.locked}`
+        : undefined;
+    const known = key === undefined ? undefined : this.#outcomes.get(key);
+    if (known) return known;
+    const spec = { action, devpath: `/devices/system/${kind}/${device}` };
+    const outcome = rules.evaluate(makeEvent(spec, { kernel: this.#kernelSpec(crashHotplug) }), {
+      world: this.#ruleWorld,
+    });
+    if (key !== undefined) this.#outcomes.set(key, outcome);
+    return outcome;
   }
 
   *#act(action: RuleAction, event: Uevent): Program {
