@@ -1,4 +1,5 @@
 /** What a scenario has a guest do, one function each. */
+import { dirname } from "node:path";
 import { crashKernel, parseIomem, systemRam } from "../layout/iomem.ts";
 import type { PhysicalRange } from "../layout/range.ts";
 import { RangeSet } from "../layout/range-set.ts";
@@ -26,6 +27,25 @@ export async function loadCaptureKernel(
     `kexec ${call} --load-panic ${GUEST_VMLINUZ} --initrd=${GUEST_CAPTURE_INITRAMFS} --append="${append}" && grep -q 1 /sys/kernel/kexec_crash_loaded`,
     120_000,
   );
+}
+
+/** A file to be written into a guest. */
+export interface GuestFile {
+  /** Absolute; its directory is made. */
+  readonly path: string;
+  /** Permission bits. */
+  readonly mode: number;
+  readonly text: string;
+}
+
+/** Writes files into the guest: each in one line of shell, whatever is in it. */
+export async function writeGuestFiles(agent: AgentChannel, files: readonly GuestFile[]): Promise<void> {
+  for (const { path, mode, text } of files) {
+    const content = Buffer.from(text).toString("base64");
+    await agent.output(
+      `mkdir -p ${dirname(path)} && echo ${content} | base64 -d > ${path} && chmod ${mode.toString(8)} ${path}`,
+    );
+  }
 }
 
 /** Waits until the guest has every block of `dimms` online. */

@@ -12,7 +12,7 @@ import { QemuMachine } from "../targets/qemu/machine.ts";
 import { nodeSha256 } from "../targets/sha256.ts";
 import { GuestCommandError, LostGuestError } from "./errors.ts";
 import { comparePages, type PageEvidence, readVmcore } from "./evidence.ts";
-import { type AcceleratorChoice, LabGuest } from "./guest.ts";
+import { type AcceleratorChoice, type GuestOptions, LabGuest } from "./guest.ts";
 import {
   fillMemory,
   type LoadCall,
@@ -110,16 +110,14 @@ export async function runScenario(
 /** Boots a guest. One that dies before it gets to its shell is started again, and KVM that does not work is given up. */
 export async function bootPatiently(
   parts: LabParts,
-  scenario: Pick<Scenario, "ramMiB" | "crashkernelMiB" | "ram">,
+  wanted: Pick<GuestOptions, "ramMiB" | "crashkernelMiB" | "ram" | "addedMemory">,
   options: { readonly log: (line: string) => void; readonly signal?: AbortSignal | undefined },
 ): Promise<{ readonly guest: LabGuest; readonly boots: number }> {
   for (let boots = 1; ; boots++) {
     try {
-      const { ramMiB, crashkernelMiB, ram } = scenario;
-      return {
-        guest: await LabGuest.boot({ ...parts, ramMiB, crashkernelMiB, ram, signal: options.signal }),
-        boots,
-      };
+      const { ramMiB, crashkernelMiB, ram, addedMemory } = wanted;
+      const machine = { ramMiB, crashkernelMiB, ram, addedMemory };
+      return { guest: await LabGuest.boot({ ...parts, ...machine, signal: options.signal }), boots };
     } catch (error) {
       if (!(error instanceof LostGuestError)) throw error;
       if (parts.accelerator.current === "kvm") {
