@@ -8,7 +8,7 @@ import type { Kexec } from "./kexec.ts";
 import { type Program, sleep, spawn } from "./process.ts";
 
 /** Who acts when something changes, beside udev and the kernel's own handler. */
-export type Keeper = "in-place" | "re-arm" | "reload-over" | "nobody";
+export type Keeper = "in-place" | "re-arm" | "nobody";
 
 /** A keeper at work. */
 export class ReconcileLoop {
@@ -52,11 +52,6 @@ export function keeperAction(
       return function* () {
         yield sleep(clock, costs.reaction);
         yield* kexec.rearm();
-      };
-    case "reload-over":
-      return function* () {
-        yield sleep(clock, costs.reaction);
-        yield* kexec.load();
       };
     case "nobody":
       return undefined;
