@@ -21,6 +21,7 @@ export type SampledPanics = ReadonlyMap<string, PanicCounts>;
 
 const HEAD = [
   "policy",
+  "uevents",
   "reloads",
   "installs",
   "blind s",
@@ -57,6 +58,7 @@ function rowOf(outcome: PolicyOutcome): readonly string[] {
   const { loads, rearms, rewrites, bytesCopied } = run.counts;
   return [
     run.policy.name,
+    String(run.uevents),
     String(loads),
     String(rearms + rewrites),
     seconds(outcome.blindSeconds),
