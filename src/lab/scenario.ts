@@ -96,8 +96,19 @@ export async function runScenario(
   const started = performance.now();
   const booted = await bootPatiently(parts, scenario, options);
   await using guest = booted.guest;
+  return await withLastWords(guest, options, async () =>
+    play(guest, scenario, booted.boots, performance.now() - started, options),
+  );
+}
+
+/** Runs `work`; where that fails in the guest, what its console said at last is logged. */
+export async function withLastWords<T>(
+  guest: LabGuest,
+  options: { readonly log: (line: string) => void; readonly signal?: AbortSignal | undefined },
+  work: () => Promise<T>,
+): Promise<T> {
   try {
-    return await play(guest, scenario, booted.boots, performance.now() - started, options);
+    return await work();
   } catch (error) {
     options.signal?.throwIfAborted();
     if (error instanceof LostGuestError || error instanceof GuestCommandError) {

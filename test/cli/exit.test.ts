@@ -3,7 +3,7 @@ import { EXIT, exitOfError, exitOfVerdict, mainError, UsageError } from "../../s
 import { CoreHeaderError } from "../../src/elfcore/error.ts";
 import { decodeCoreHeader } from "../../src/elfcore/decode.ts";
 import { ImageError } from "../../src/image/error.ts";
-import { GuestCommandError, LostGuestError } from "../../src/lab/errors.ts";
+import { GuestCommandError, LostGuestError, MeasurementError } from "../../src/lab/errors.ts";
 import { SupplyError } from "../../src/lab/fetch/errors.ts";
 import { HeaderFileError } from "../../src/targets/file.ts";
 import { GdbClosedError } from "../../src/targets/qemu/gdb-remote.ts";
@@ -53,6 +53,7 @@ describe("an exit code", () => {
     ["nothing loaded", new ImageError("not-loaded", "x"), EXIT.unknown],
     ["a wrong header address", new ImageError("not-a-core-header", "x"), EXIT.usage],
     ["no room", new ImageError("header-too-large", "x"), EXIT.no],
+    ["a run that could not be measured", new MeasurementError("x"), EXIT.unknown],
     ["a failed command in the guest", new GuestCommandError("false", 1, ""), EXIT.no],
     ["a refused QMP command", new QmpCommandError("stop", "GenericError", "x"), EXIT.unknown],
     ["a missing file", Object.assign(new Error("x"), { code: "ENOENT" }), EXIT.usage],
