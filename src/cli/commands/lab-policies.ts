@@ -7,7 +7,7 @@ import type { LoadCall } from "../../lab/guest-actions.ts";
 import { AcceleratorChoice } from "../../lab/guest.ts";
 import { buildParts } from "../../lab/parts.ts";
 import { LAB_POLICIES, type LabPolicyName } from "../../lab/policies/policy.ts";
-import { runPolicy } from "../../lab/policies/run.ts";
+import { runPolicy } from "../../lab/policy-run.ts";
 import { policyRunsJson, policyRunsText, type PolicyRunReport } from "../../report/policy-run.ts";
 import { type Context, printJson } from "../context.ts";
 import { EXIT, UsageError } from "../exit.ts";
