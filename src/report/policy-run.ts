@@ -1,6 +1,6 @@
 /** Policies in real guests, side by side: what each cost, and beside it what was predicted. */
 import type { MeasuredCosts } from "../lab/policies/costs.ts";
-import type { PolicyFigures, PolicyRunResult } from "../lab/policies/run.ts";
+import type { PolicyFigures, PolicyRunResult } from "../lab/policy-run.ts";
 import { SCHEMA_VERSION } from "./json.ts";
 import type { LabRunSetting } from "./lab-run.ts";
 import { columns, printable, seconds } from "./text.ts";

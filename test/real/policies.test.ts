@@ -3,7 +3,7 @@ import { afterAll, describe, expect, test } from "vitest";
 import { MeasurementError } from "../../src/lab/errors.ts";
 import { KERNEL_SUITES, type KernelSeries } from "../../src/lab/fetch/kernel.ts";
 import type { LabPolicyName } from "../../src/lab/policies/policy.ts";
-import { type PolicyRunResult, runPolicy } from "../../src/lab/policies/run.ts";
+import { type PolicyRunResult, runPolicy } from "../../src/lab/policy-run.ts";
 import { type Lab, openLab } from "./lab.ts";
 
 const BLOCKS = 8;

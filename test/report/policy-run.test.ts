@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import type { PolicyFigures, PolicyRunResult } from "../../src/lab/policies/run.ts";
+import type { PolicyFigures, PolicyRunResult } from "../../src/lab/policy-run.ts";
 import { policyRunsJson, policyRunsText } from "../../src/report/policy-run.ts";
 
 const SETTING = { qemu: "10.0.2", kexecTools: "2.0.29", accelerator: "tcg" };
@@ -41,6 +41,8 @@ const RHEL7: PolicyRunResult = {
   headerChanges: 1,
   installs: [],
   runMs: 8135.1,
+  plugs: [{ at: 0, added: 67.9, bytes: 2 ** 29 }],
+  onlineAt: [141.1],
   resolution: { samples: 30558, medianGapMs: 0.28, worstGapMs: 5.3 },
   spans: [{ start: 0, end: 8700, state: "accurate", missingBytes: 0 }],
   verdict: "accurate",

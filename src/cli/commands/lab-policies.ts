@@ -6,8 +6,8 @@ import type { UdevSuite } from "../../lab/fetch/udev.ts";
 import type { LoadCall } from "../../lab/guest-actions.ts";
 import { AcceleratorChoice } from "../../lab/guest.ts";
 import { buildParts } from "../../lab/parts.ts";
-import { LAB_POLICIES, type LabPolicyName } from "../../lab/policies/policy.ts";
-import { runPolicy } from "../../lab/policies/run.ts";
+import { LAB_POLICIES, type LabPolicy, type LabPolicyName } from "../../lab/policies/policy.ts";
+import { runPolicy } from "../../lab/policy-run.ts";
 import { policyRunsJson, policyRunsText, type PolicyRunReport } from "../../report/policy-run.ts";
 import { type Context, printJson } from "../context.ts";
 import { EXIT, UsageError } from "../exit.ts";
@@ -55,8 +55,8 @@ export async function runPolicies(context: Context, options: PolicyOptions): Pro
   await using parts = await buildParts(supplies, new AcceleratorChoice(options.accel));
   const dimmsMiB = Array.from({ length: options.dimms }, () => Number(options.dimm >> 20n));
   const runs: PolicyRunReport[] = [];
-  for (const policy of chosen(options)) {
-    log(`Running policy ${policy}`);
+  for (const { name: policy, title } of chosen(options)) {
+    log(`Running policy ${policy}: ${title}`);
     const wanted = { policy, load, ramMiB: Number(options.ram >> 20n), crashkernelMiB: 256, dimmsMiB };
     const result = await runPolicy(parts, wanted, supplies.udev!, { log, signal });
     runs.push({ result });
@@ -72,9 +72,9 @@ export async function runPolicies(context: Context, options: PolicyOptions): Pro
 }
 
 /** In a report's order, each once. `all` leaves out what the lab's older kernels are known not to do. */
-function chosen({ policy, kernel }: PolicyOptions): readonly LabPolicyName[] {
+function chosen({ policy, kernel }: PolicyOptions): readonly LabPolicy[] {
   const old = kernel === "5.10" || kernel === "6.1";
   return LAB_POLICIES.filter(
     ({ name, needsKernel }) => policy.includes(name) || (policy.includes("all") && !(needsKernel && old)),
-  ).map(({ name }) => name);
+  );
 }
