@@ -32,7 +32,7 @@ export interface PolicyFigures {
   readonly blindMs: number;
   readonly longestBlindMs: number;
   readonly blindWindows: number;
-  /** Time during which a dump would have lacked memory that was online; for ever counts until the end of the run. */
+  /** Time during which a dump would have lacked memory that was online; what stays wrong counts until all was at rest. */
   readonly staleMs: number;
   readonly longestStaleMs: number;
   /** Bytes that were missing, times the seconds that they were. */

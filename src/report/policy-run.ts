@@ -1,5 +1,6 @@
 /** Policies in real guests, side by side: what each cost, and beside it what was predicted. */
 import type { MeasuredCosts } from "../lab/policies/costs.ts";
+import { findings } from "../lab/policies/predict.ts";
 import type { PolicyFigures, PolicyRunResult } from "../lab/policy-run.ts";
 import { SCHEMA_VERSION } from "./json.ts";
 import type { LabRunSetting } from "./lab-run.ts";
@@ -25,7 +26,14 @@ export function policyRunsText(setting: LabRunSetting, runs: readonly PolicyRunR
   const notes = [
     `Seen from outside in the guest's RAM: every ${median.toFixed(1)} ms, at worst after ${gap.toFixed(1)} ms`,
     ...(result.kernelUpdates ? ["This kernel rewrites the header by itself, whatever the policy does"] : []),
-    ...(runs.some(({ prediction }) => prediction) ? ["In brackets: what was predicted"] : []),
+    ...(runs.some(({ prediction }) => prediction)
+      ? ["In brackets: what the simulation says, fed with the costs of that very run"]
+      : []),
+    ...runs.flatMap(({ result: run, prediction }) =>
+      (prediction ? findings(run.figures, prediction) : []).map(
+        (finding) => `${run.case.policy}: more than 25 % from what was predicted: ${finding}`,
+      ),
+    ),
     ...runs.flatMap(
       ({
         result: {
@@ -72,9 +80,11 @@ function figureRows(runs: readonly PolicyRunReport[]): readonly (readonly string
 const COST_WORDS: readonly (readonly [name: string, cost: keyof MeasuredCosts])[] = [
   ["cost of a DIMM's hot-add", "hotAddMs"],
   ["  for one block", "hotAddPerBlockMs"],
+  ["until its first block is online", "firstOnlineMs"],
   ["from block to block online", "onlineBlockMs"],
   ["an idle udevd's event", "udevEventMs"],
   ["until an online event is done", "onlineEventMs"],
+  ["until the first one's program", "programStartMs"],
   ["a reload", "reloadMs"],
   ["  unload", "unloadMs"],
   ["  work", "workMs"],
@@ -113,6 +123,7 @@ export function policyRunsJson(
         pauseMicroseconds: install.pauseMicroseconds ?? null,
       })),
       prediction: prediction ? figuresJson(prediction) : null,
+      findings: prediction ? findings(result.figures, prediction) : [],
     })),
   };
 }

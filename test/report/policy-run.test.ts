@@ -29,6 +29,8 @@ const RHEL7: PolicyRunResult = {
     onlineBlockMs: 8.4,
     udevEventMs: 1.3,
     onlineEventMs: 101.6,
+    firstOnlineMs: 20,
+    programStartMs: 60,
     reloadMs: 960,
     unloadMs: 10,
     workMs: 198.5,
@@ -96,7 +98,7 @@ describe("policies side by side", () => {
     expect(row(text, "reloads")).toEqual(["0", "8 (7)"]);
     expect(row(text, "no dump, in all")).toEqual(["7.5 s", "7.5 s (900.0 ms)"]);
     expect(row(text, "accurate after")).toEqual(["never", "8.1 s (never)"]);
-    expect(text).toContain("In brackets: what was predicted\n");
+    expect(text).toContain("In brackets: what the simulation says");
   });
 
   test("as JSON are plain values, null where there is none", () => {

@@ -7,6 +7,7 @@ import type { LoadCall } from "../../lab/guest-actions.ts";
 import { AcceleratorChoice } from "../../lab/guest.ts";
 import { buildParts } from "../../lab/parts.ts";
 import { LAB_POLICIES, type LabPolicy, type LabPolicyName } from "../../lab/policies/policy.ts";
+import { predictRun } from "../../lab/policies/predict.ts";
 import { runPolicy } from "../../lab/policy-run.ts";
 import { policyRunsJson, policyRunsText, type PolicyRunReport } from "../../report/policy-run.ts";
 import { type Context, printJson } from "../context.ts";
@@ -59,7 +60,7 @@ export async function runPolicies(context: Context, options: PolicyOptions): Pro
     log(`Running policy ${policy}: ${title}`);
     const wanted = { policy, load, ramMiB: Number(options.ram >> 20n), crashkernelMiB: 256, dimmsMiB };
     const result = await runPolicy(parts, wanted, supplies.udev!, { log, signal });
-    runs.push({ result });
+    runs.push({ result, prediction: predictRun(result) });
   }
   const setting = {
     qemu: supplies.qemu.version,

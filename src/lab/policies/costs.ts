@@ -1,7 +1,7 @@
 /** What things cost in one run: what a simulator needs to predict that very run. */
 import type { MemoryEvent } from "../udev-monitor.ts";
 import type { Observation } from "../window/poll.ts";
-import type { OnlineBlock } from "../window/timeline.ts";
+import { describedBy, type OnlineBlock } from "../window/timeline.ts";
 import type { Reload } from "./log.ts";
 
 /** All in milliseconds, medians where there were several; undefined where the run had none of it. */
@@ -10,12 +10,19 @@ export interface MeasuredCosts {
   readonly hotAddMs: number | undefined;
   /** The same for one block of a DIMM. */
   readonly hotAddPerBlockMs: number | undefined;
-  /** From one block online to the next, udev's part included: a DIMM's time from its first to its last, by the steps. */
+  /** From the guest having a DIMM until its first block is online. */
+  readonly firstOnlineMs: number | undefined;
+  /** From one block online to the next, whichever DIMM it is of; the kernel does one at a time. */
   readonly onlineBlockMs: number | undefined;
   /** One event of a burst that no rule matches, on an idle guest: the burst's time by its number of events. */
   readonly udevEventMs: number | undefined;
   /** From the kernel's `online` event until udevd is done with it: with the policy's programs and all that went on. */
   readonly onlineEventMs: number | undefined;
+  /**
+   * From the kernel's first `online` event until what its rule starts begins to reload: udevd, fork and exec, on a guest
+   * that is busy. Both are the guest's own clock, the latter in steps of 10 ms. With a throttler, until udevd is done with it.
+   */
+  readonly programStartMs: number | undefined;
   /** A whole reload, by the script's own log (steps of 10 ms). */
   readonly reloadMs: number | undefined;
   /** Its parts, which add up to it. `unloadMs`: by the script's log; the image is gone at its end. */
@@ -39,8 +46,10 @@ export interface CostSources {
   readonly idleEvents: readonly MemoryEvent[];
   readonly events: readonly MemoryEvent[];
   readonly reloads: readonly Reload[];
-  /** When headers were installed from outside. */
-  readonly installs: readonly number[];
+  /** Whether a throttler sleeps before the reload. */
+  readonly throttled: boolean;
+  /** Whether headers are installed from outside. */
+  readonly keeper: boolean;
   readonly kernelUpdates: boolean;
 }
 
@@ -63,29 +72,39 @@ export function measureCosts(sources: CostSources): MeasuredCosts {
   const whole = median(reloads.map(({ start, end }) => end - start));
   const unloadMs = median(reloads.map(({ start, unloaded }) => unloaded - start));
   const loadMs = median(loads);
+  const handled = sources.events.filter(({ action }) => action === "online").flatMap(handling);
   const parts = whole !== undefined && unloadMs !== undefined && loadMs !== undefined;
   return {
     hotAddMs: median(perPlug),
     hotAddPerBlockMs: median(
       plugs.map(({ start, end }, i) => perPlug[i]! / blocks.filter(inside(start, end)).length),
     ),
-    onlineBlockMs: median(
-      plugs.flatMap(({ start, end }) => step(blocks.filter(inside(start, end)).map(({ at }) => at))),
+    firstOnlineMs: median(
+      plugs.flatMap(({ start, end, added }) => {
+        const first = blocks.find(inside(start, end));
+        return first ? [first.at - added] : [];
+      }),
     ),
+    onlineBlockMs: step(blocks.map(({ at }) => at)),
     udevEventMs: perEvent(sources.idleEvents),
-    onlineEventMs: median(sources.events.filter(({ action }) => action === "online").flatMap(handling)),
+    onlineEventMs: median(handled),
+    programStartMs: programStart(sources),
     reloadMs: whole,
     unloadMs,
     workMs: parts ? Math.max(0, whole - unloadMs - loadMs) : undefined,
     loadMs,
     kernelUpdateMs: sources.kernelUpdates ? median(locks.map(({ ms }) => ms)) : undefined,
-    reactionMs: median(
-      sources.installs.flatMap((installed) => {
-        const plug = plugs.findLast(({ at }) => at <= installed);
-        return plug ? [installed - plug.at] : [];
-      }),
-    ),
+    reactionMs: sources.keeper ? median(reactions(sources)) : undefined,
   };
+}
+
+/** For each DIMM, how long after `device_add` the loaded image's header described it. */
+function reactions({ plugs, observation }: CostSources): readonly number[] {
+  const headers = observation.headers.map(({ at, bytes }) => ({ at, memory: describedBy(bytes) }));
+  return plugs.flatMap(({ at, start }) => {
+    const header = headers.find((candidate) => candidate.at >= at && candidate.memory.contains(start));
+    return header ? [header.at - at] : [];
+  });
 }
 
 function inside(start: bigint, end: bigint): (block: OnlineBlock) => boolean {
@@ -103,8 +122,15 @@ function perEvent(events: readonly MemoryEvent[]): number | undefined {
 }
 
 /** The mean step: single ones would be zero wherever several blocks came online between two looks. */
-function step(times: readonly number[]): readonly number[] {
-  return times.length < 2 ? [] : [(Math.max(...times) - Math.min(...times)) / (times.length - 1)];
+function step(times: readonly number[]): number | undefined {
+  return times.length < 2 ? undefined : (Math.max(...times) - Math.min(...times)) / (times.length - 1);
+}
+
+function programStart({ events, reloads, throttled }: CostSources): number | undefined {
+  const first = events.find(({ action }) => action === "online");
+  const [reload] = reloads;
+  if (!first || !reload) return undefined;
+  return Math.max(0, (throttled ? (first.done ?? first.told) : reload.start) - first.told);
 }
 
 /** Stretches with the lock held; `loaded`: no image at some moment of it, and one at its end. */

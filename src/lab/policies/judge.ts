@@ -41,7 +41,7 @@ export function judgePolicy(
     blocks,
     blockBytes,
     events: played.events.length,
-    figures: figuresOf(spans, log.reloads.length, from),
+    figures: figuresOf(spans, log.reloads.length, from, lastChange(observation)),
     costs: measureCosts({
       observation,
       plugs,
@@ -49,7 +49,8 @@ export function judgePolicy(
       idleEvents: played.idleEvents,
       events: played.events,
       reloads: log.reloads,
-      installs: policy.keeper ? observation.headers.slice(1).map(({ at }) => at) : [],
+      throttled: policy.name === "rhel8",
+      keeper: policy.keeper,
       kernelUpdates,
     }),
     throttled: log.throttled,
@@ -87,11 +88,15 @@ function onlineOrder(events: readonly MemoryEvent[], blockBytes: number): readon
     });
 }
 
-function figuresOf(spans: readonly Span[], reloads: number, from: number): PolicyFigures {
+/** @param rest when the last thing changed: what stays wrong for good is counted until then, not until we stopped looking. */
+function figuresOf(all: readonly Span[], reloads: number, from: number, rest: number): PolicyFigures {
+  const spans = all.flatMap((span) =>
+    span.start < rest ? [{ ...span, end: Math.min(span.end, rest) }] : [],
+  );
   const blind = totalOf(spans, "blind");
   const stale = totalOf(spans, "stale");
-  const atRest = spans.at(-1)?.state === "accurate";
-  const lastWrong = spans.findLast(({ state }) => state !== "accurate");
+  const atRest = all.at(-1)?.state === "accurate";
+  const lastWrong = all.findLast(({ state }) => state !== "accurate");
   return {
     reloads,
     blindMs: blind.ms,

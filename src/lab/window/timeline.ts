@@ -60,7 +60,7 @@ export function timelineOf(
   blocks: readonly OnlineBlock[],
   from: number,
 ): readonly Span[] {
-  const headers = observation.headers.map(({ at, bytes }) => ({ at, described: described(bytes) }));
+  const headers = observation.headers.map(({ at, bytes }) => ({ at, described: describedBy(bytes) }));
   const { states, end } = observation;
   const times = [...states, ...headers, ...blocks].map(({ at }) => at).filter((at) => at > from && at < end);
   const marks = [...new Set([from, ...times])].sort((a, b) => a - b);
@@ -90,7 +90,7 @@ function add(spans: Span[], span: Span): void {
 }
 
 /** A header that cannot be read describes nothing: that is what the capture kernel would make of it. */
-function described(bytes: Uint8Array): RangeSet {
+export function describedBy(bytes: Uint8Array): RangeSet {
   try {
     return describedMemory(decodeCoreHeader(bytes));
   } catch {

@@ -204,9 +204,9 @@ export class World {
 
   *#act(action: RuleAction, event: Uevent): Program {
     if (action.kind === "program") {
+      yield sleep(this.clock, this.#options.costs.program);
       const known = this.#recognise(action.command);
       if (known) yield* this.#programs.run(known);
-      else yield sleep(this.clock, this.#options.costs.program);
     } else if (action.kind === "attribute" && event.dimm >= 0) {
       if (action.file.endsWith("/state") && action.value.startsWith("online"))
         yield* this.#writeOnline(event.dimm, event.block);
@@ -218,12 +218,10 @@ export class World {
   *#runCommand({ kind, command }: RunCommand): Program {
     const { costs } = this.#options;
     if (kind === "builtin") return;
+    yield sleep(this.clock, costs.program);
     if (/\bsystemctl is-active\b/.test(command)) yield this.#programs.pid1.serve(costs.isActive);
     const known = this.#recognise(command);
-    if (!known) {
-      yield sleep(this.clock, costs.program);
-      return;
-    }
+    if (!known) return;
     if (!known.detached) {
       yield* this.#programs.run(known);
       return;

@@ -1,3 +1,6 @@
+import { buildCoreHeader } from "../../../src/elfcore/build.ts";
+import { encodeCoreHeader } from "../../../src/elfcore/encode.ts";
+import type { HeaderRecord } from "../../../src/lab/window/poll.ts";
 import { describe, expect, test } from "vitest";
 import { type CostSources, measureCosts, median } from "../../../src/lab/policies/costs.ts";
 import type { MemoryEvent } from "../../../src/lab/udev-monitor.ts";
@@ -19,7 +22,8 @@ const NOTHING: CostSources = {
   idleEvents: [],
   events: [],
   reloads: [],
-  installs: [],
+  throttled: false,
+  keeper: false,
   kernelUpdates: false,
 };
 
@@ -32,7 +36,7 @@ describe("measured costs", () => {
     expect(new Set(Object.values(measureCosts(NOTHING)))).toEqual(new Set([undefined]));
   });
 
-  test("of hot-add and onlining are by DIMM: the gap between two does not count", () => {
+  test("of hot-add are by DIMM, of onlining over all blocks: the kernel does one at a time", () => {
     const blocks = [100, 110, 120, 500, 530].map((at, index) => {
       const start = BigInt(index) * BLOCK;
       return { at, range: { start, end: start + BLOCK } };
@@ -41,8 +45,45 @@ describe("measured costs", () => {
       { at: 0, added: 60, start: 0n, end: 3n * BLOCK },
       { at: 400, added: 440, start: 3n * BLOCK, end: 5n * BLOCK },
     ];
-    const costs = measureCosts({ ...NOTHING, plugs, blocks, installs: [30, 450] });
-    expect(costs).toMatchObject({ hotAddMs: 50, hotAddPerBlockMs: 20, onlineBlockMs: 20, reactionMs: 40 });
+    const costs = measureCosts({ ...NOTHING, plugs, blocks });
+    expect(costs).toMatchObject({
+      hotAddMs: 50,
+      hotAddPerBlockMs: 20,
+      firstOnlineMs: 50,
+      onlineBlockMs: 430 / 4,
+    });
+  });
+
+  test("of our reaction are by DIMM too: from its plug until the header describes it", () => {
+    const header = (at: number, blocks: bigint): HeaderRecord => ({
+      at,
+      bytes: encodeCoreHeader(
+        buildCoreHeader({
+          cpuNotes: [{ paddr: 0x1000n, size: 368n }],
+          vmcoreinfo: { paddr: 0x2000n, size: 4132n },
+          kernelText: { paddr: 0x100_0000n, vaddr: 0xffff_ffff_8100_0000n, size: 0x1000n },
+          ram: [{ start: 0n, end: blocks * BLOCK }],
+          pageOffset: 0xffff_8880_0000_0000n,
+        }),
+      ),
+    });
+    const plugs = [
+      { at: 0, added: 60, start: 1n * BLOCK, end: 2n * BLOCK },
+      { at: 100, added: 160, start: 2n * BLOCK, end: 3n * BLOCK },
+    ];
+    const observation = {
+      ...NOTHING.observation,
+      headers: [header(-10, 1n), header(30, 2n), header(190, 3n)],
+    };
+    expect(measureCosts({ ...NOTHING, observation, plugs, keeper: true }).reactionMs).toBe(60);
+    expect(measureCosts({ ...NOTHING, observation, plugs }).reactionMs).toBeUndefined();
+  });
+
+  test("of a program's start are from its event to its reload, with a throttler to the event's end", () => {
+    const events = [event("add", 0, 5), event("online", 10, 1060), event("online", 20, 5000)];
+    const reloads = [{ start: 50, unloaded: 60, end: 1050 }];
+    expect(measureCosts({ ...NOTHING, events, reloads }).programStartMs).toBe(40);
+    expect(measureCosts({ ...NOTHING, events, reloads, throttled: true }).programStartMs).toBe(1050);
   });
 
   test("of a reload add up: unload by its log, system call from outside, the rest is work", () => {

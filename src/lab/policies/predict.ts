@@ -1,0 +1,148 @@
+/**
+ * What the simulation says that a run gives, fed with what things cost in that very run: the costs are the run's, the
+ * mechanism is the simulation's.
+ */
+import { parseDialect } from "../../rules/dialect.ts";
+import { RuleSet } from "../../rules/evaluate.ts";
+import { BLOCK_SIZE } from "../../simulation/dimms.ts";
+import { type KernelModel, KERNELS } from "../../simulation/kernels.ts";
+import { type Costs, DEFAULT_COSTS, plainCosts } from "../../simulation/world/costs.ts";
+import { compareRuns } from "../../simulation/world/outcome.ts";
+import { type Policy, policyOf } from "../../simulation/world/policy.ts";
+import { runPolicy } from "../../simulation/world/run.ts";
+import type { Scenario, ScenarioStep } from "../../simulation/world/scenario.ts";
+import type { Interval } from "../../simulation/world/timeline.ts";
+import { MeasurementError } from "../errors.ts";
+import { labPolicy } from "./policy.ts";
+import type { PolicyFigures, PolicyRunResult } from "../policy-run.ts";
+
+/** vCPUs of the lab's guests. */
+const CPUS = 2;
+/** Between two figures that differ by less nobody can tell on such machines, whatever their ratio, ms. */
+const NOISE_MS = 30;
+/** A figure further away from its prediction is a finding. */
+const TOLERANCE = 0.25;
+
+/** @throws {MeasurementError} where the run's memory blocks are not those that are simulated. */
+export function predictRun(result: PolicyRunResult): PolicyFigures {
+  const { case: wanted, blockBytes, kernelUpdates } = result;
+  if (BigInt(blockBytes) !== BLOCK_SIZE)
+    throw new MeasurementError(
+      `Memory blocks have ${blockBytes} bytes in that guest, simulated are blocks of ${BLOCK_SIZE}`,
+    );
+  const scenario: Scenario = {
+    name: "lab",
+    title: "what was plugged in the lab",
+    bootBlocks: Math.ceil(wanted.ramMiB / 128),
+    cpus: CPUS,
+    steps: stepsOf(result),
+  };
+  const run = runPolicy({
+    scenario,
+    policy: policyIn(result),
+    costs: costsOf(result),
+    kernel: kernelOf(kernelUpdates),
+    call: wanted.load,
+  });
+  const [outcome] = compareRuns([run]).outcomes;
+  const { blindSeconds, longestBlindSeconds, blindWindows, staleSeconds, missingByteSeconds } = outcome!;
+  return {
+    reloads: run.counts.loads,
+    blindMs: blindSeconds * 1000,
+    longestBlindMs: longestBlindSeconds * 1000,
+    blindWindows,
+    staleMs: staleSeconds * 1000,
+    longestStaleMs: longestStale(run.intervals),
+    missingByteSeconds,
+    accurateAfterMs: run.accurate,
+  };
+}
+
+/** Figures of `measured` that are further from `predicted` than the noise of the lab: one clause each. */
+export function findings(measured: PolicyFigures, predicted: PolicyFigures): readonly string[] {
+  const found: string[] = [];
+  const compare = (
+    name: string,
+    seen: number | undefined,
+    said: number | undefined,
+    noise: number,
+    unit: string,
+  ): void => {
+    const same =
+      seen === undefined || said === undefined
+        ? seen === said
+        : Math.abs(seen - said) <= Math.max(noise, TOLERANCE * seen);
+    const text = (value: number | undefined): string =>
+      value === undefined ? "never" : `${value.toFixed(0)}${unit}`;
+    if (!same) found.push(`${name}: ${text(seen)}, predicted ${text(said)}`);
+  };
+  compare("reloads", measured.reloads, predicted.reloads, 0, "");
+  compare("no dump, in all", measured.blindMs, predicted.blindMs, NOISE_MS, " ms");
+  compare("longest without dump", measured.longestBlindMs, predicted.longestBlindMs, NOISE_MS, " ms");
+  compare("incomplete dump, in all", measured.staleMs, predicted.staleMs, NOISE_MS, " ms");
+  compare("accurate after", measured.accurateAfterMs, predicted.accurateAfterMs, NOISE_MS, " ms");
+  return found;
+}
+
+/** The policy with the rules and the udev that the guest had: who brings memory online is the same for all there. */
+function policyIn({ case: { policy: name }, udev }: PolicyRunResult): Policy {
+  const sources = labPolicy(name).rules.map(({ fileName, text }) => ({ path: fileName, text }));
+  const dialect = parseDialect(/^\d+/.exec(udev.version)?.[0] ?? "");
+  return { ...policyOf(name), rules: RuleSet.parse(sources, dialect) };
+}
+
+/** The kernel of the guest as far as it matters: memory goes online by udev's hand in the lab, on all of them. */
+function kernelOf(updates: boolean): KernelModel {
+  const model = KERNELS.findLast(
+    ({ crashElfcorehdrSize }) => (crashElfcorehdrSize !== undefined) === updates,
+  )!;
+  return { ...model, autoOnline: false };
+}
+
+/** DIMMs come when they came. */
+function stepsOf({ plugs, blockBytes }: PolicyRunResult): readonly ScenarioStep[] {
+  return plugs.map(({ at, added, bytes }, i): ScenarioStep => {
+    const next = plugs[i + 1]?.at;
+    return {
+      step: "plug",
+      blocks: bytes / blockBytes,
+      count: 1,
+      pace: next === undefined ? 0 : Math.max(0, next - at - (added - at)),
+    };
+  });
+}
+
+function costsOf({ costs, case: wanted }: PolicyRunResult): Costs {
+  const onlineBlock = costs.onlineBlockMs ?? 0;
+  return {
+    ...plainCosts(DEFAULT_COSTS),
+    plugDimm: costs.hotAddMs ?? 0,
+    plugBlock: 0,
+    onlineBlock,
+    // On a guest that is busy with the DIMM, not the idle one's.
+    udevEvent: Math.max(0, (costs.firstOnlineMs ?? 0) - onlineBlock),
+    // children_max of systemd 247 and newer (udev-manager.c).
+    workers: Math.min(16 + 2 * CPUS, Math.max(10, Math.floor(wanted.ramMiB / 128))),
+    program: costs.programStartMs ?? 0,
+    isActive: 0,
+    systemdRun: 0,
+    transientStart: 0,
+    unload: costs.unloadMs ?? 0,
+    reloadWork: costs.workMs ?? 0,
+    load: costs.loadMs ?? 0,
+    loadCall: costs.loadMs ?? 0,
+    loadPerDimm: 0,
+    handler: costs.kernelUpdateMs ?? 0,
+    reaction: costs.reactionMs ?? 0,
+  };
+}
+
+function longestStale(intervals: readonly Interval[]): number {
+  let longest = 0;
+  let current = 0;
+  for (const { start, end, condition } of intervals) {
+    current = condition === "stale" ? current + end - start : 0;
+    longest = Math.max(longest, current);
+  }
+  return longest;
+}
