@@ -23,6 +23,8 @@ export interface Said {
   readonly properties: Readonly<Record<string, string>>;
   readonly tags: readonly string[];
   readonly run: readonly string[];
+  /** What PROGRAM and IMPORT{program} called; of 247, which does not log it, only our stubs. */
+  readonly programs: readonly string[];
   /** None of 247, which does not log them. */
   readonly writes: readonly AttributeWrite[] | undefined;
   /** Before, and after. */
@@ -30,8 +32,10 @@ export interface Said {
 }
 
 /** What udev says. */
-export function said({ outcome, before, state }: TestResult, version: SystemdVersion): Said {
-  return { ...outcome, writes: version === 247 ? undefined : outcome.writes, states: [before, state] };
+export function said({ outcome, before, state, called }: TestResult, version: SystemdVersion): Said {
+  const states = [before, state] as const;
+  if (version === 247) return { ...outcome, programs: called, writes: undefined, states };
+  return { ...outcome, states };
 }
 
 /** What we say. */
@@ -55,9 +59,17 @@ export function evaluated(one: TestCase, surroundings: Surroundings): Said {
     properties: Object.fromEntries([...properties].flatMap(([k, v]) => (v === undefined ? [] : [[k, v]]))),
     tags: [...outcome.tags].sort(),
     run: runList(outcome, version),
+    programs: programsOf(outcome, version),
     writes: version === 247 ? undefined : writes,
     states: [one.state, version === 257 ? one.state : stateAfter(one, writes)],
   };
+}
+
+function programsOf({ actions }: Outcome, version: SystemdVersion): readonly string[] {
+  const commands = actions.flatMap((action) => (action.kind === "program" ? [action.command] : []));
+  if (version === 247) return commands.filter((command) => STUBS.some((path) => command.startsWith(path)));
+  // What is empty is not started; 257 says that it skips it.
+  return version === 252 ? commands.filter((command) => command !== "") : commands;
 }
 
 function runList({ run }: Outcome, version: SystemdVersion): readonly string[] {

@@ -31,7 +31,9 @@ export interface TestResult {
   readonly before: DeviceState;
   /** The device's state afterwards. */
   readonly state: DeviceState;
-  /** All that was printed, for people. */
+  /** What was called of {@link STUBS}, with arguments. */
+  readonly called: readonly string[];
+  /** All that was logged, for people. */
   readonly stderr: string;
 }
 
@@ -79,11 +81,13 @@ while read -r what id devpath state rules action answers; do
   [ "$rules" = "$had_rules" ] || ln -sfn ${DIRECTORY}/rules/$rules /run/udev/rules.d
   [ "$answers" = "$had_answers" ] || ln -sfn ${DIRECTORY}/answers/$answers /run/answers
   had_rules=$rules had_answers=$answers
+  [ ! -e /run/called ] || rm /run/called
   [ ! -e /run/udev/data ] && [ ! -e /run/udev/tags ] || rm -rf /run/udev/data /run/udev/tags
   echo "${MARK}" >&2
   udevadm test --action=$action /sys$devpath
   read -r state </sys$devpath/online
   echo "${MARK} after $state"
+  [ ! -e /run/called ] || cat /run/called
 done
 `;
 
@@ -179,7 +183,7 @@ function nameOf(path: string): string {
 
 function stub(path: string): string {
   const answer = `/run/answers/${nameOf(path)}`;
-  return `#!/bin/sh\ncat ${answer}\nexit $(cat ${answer}.exit)\n`;
+  return `#!/bin/sh\necho ${path} $* >>/run/called\ncat ${answer}\nexit $(cat ${answer}.exit)\n`;
 }
 
 function file(name: string, text: string, mode = 0o644): CpioEntry {
@@ -202,6 +206,10 @@ function parseList(text: string, logs: readonly string[]): CaseResults {
       before: stateOf(before),
       outcome: parseTestOutput(stdout, stderr),
       state: stateOf(after[0]),
+      called: after
+        .split("\n")
+        .slice(1)
+        .filter((line) => line !== ""),
       stderr,
     });
   }

@@ -14,8 +14,9 @@ export interface TestOutcome {
   readonly tags: readonly string[];
   /** `program COMMAND` or `builtin COMMAND`; 247 and 252 do not say which: `COMMAND`. */
   readonly run: readonly string[];
-  /** As the log tells them; 247 does not log them. */
-  readonly writes: readonly AttributeWrite[] | undefined;
+  /** Of PROGRAM and IMPORT{program}, as the log tells them. 247 logs neither these nor writes. */
+  readonly programs: readonly string[];
+  readonly writes: readonly AttributeWrite[];
 }
 
 /** Of the database, or of tags, which are compared by themselves. 257 has ID_PROCESSING until RUN is done. */
@@ -51,6 +52,9 @@ export function parseTestOutput(stdout: string, stderr: string): TestOutcome {
     properties: Object.fromEntries(all.filter(([name]) => !NOT_OF_RULES.has(name))),
     tags: tags.filter((tag) => tag !== "").sort(),
     run,
+    programs: [
+      ...stderr.matchAll(/: (?:Starting|Running in test mode, skipping execution of) '(.*)'\.?$/gm),
+    ].map(([, command = ""]) => command),
     writes: parseWrites(stderr),
   };
 }
