@@ -1,5 +1,5 @@
 /** Tokens that ask the world: TEST, PROGRAM, IMPORT. Nothing is run: results are inputs, or assumed and said so. */
-import { parseProperty, replaceInputChars, trimNewlines } from "./clean.ts";
+import { parseProperty, replaceInputChars, trimBlanks, trimNewlines } from "./clean.ts";
 import type { UdevDevice } from "./device.ts";
 import { PATH_SIZE } from "./dialect.ts";
 import { compileGlob } from "./glob.ts";
@@ -72,7 +72,7 @@ function question(token: Token): Question {
   }
 }
 
-/** `S_IFREG | 0644`: attributes of the event's device are files. */
+/** `S_IFREG | 0644`: attributes of the event's device are files; which mode they have, only the world can know. */
 const ATTRIBUTE_MODE = 0o100644;
 const DIRECTORY_MODE = 0o40755;
 
@@ -98,15 +98,15 @@ function absolutePath(value: string, state: EventState): string | undefined {
 }
 
 function fileMode(path: string, state: EventState): number | null {
+  const known = state.world.fileMode(path);
+  if (typeof known === "number") return known;
   for (let device: UdevDevice | undefined = state.device; device; device = device.parent) {
     const root = `/sys${device.devpath}`;
     if (path === root) return DIRECTORY_MODE;
     if (path.startsWith(`${root}/`) && state.attribute(device, path.slice(root.length + 1)) !== undefined)
       return ATTRIBUTE_MODE;
   }
-  const known = state.world.fileMode(path);
-  if (known !== undefined) return known;
-  state.assume(`there is no file ${path}`);
+  if (known === undefined) state.assume(`there is no file ${path}`);
   return null;
 }
 
@@ -122,9 +122,10 @@ function runProgram(template: Template, state: EventState): boolean | undefined 
 
 function askProgram(command: string, state: EventState): ProgramResult {
   const known = state.world.program(command);
-  const result = known ?? { exit: state.unknown === "succeeds" ? 0 : 1, stdout: "" };
-  if (!known)
-    state.assume(`${command} ${state.unknown === "succeeds" ? "succeeds and prints nothing" : "fails"}`);
+  // Nothing cannot be run.
+  const succeeds = state.unknown === "succeeds" && trimBlanks(command) !== "";
+  const result = known ?? { exit: succeeds ? 0 : 1, stdout: "" };
+  if (!known) state.assume(`${command} ${succeeds ? "succeeds and prints nothing" : "fails"}`);
   state.actions.push({ kind: "program", command, result, assumed: !known, ...state.place });
   return result;
 }

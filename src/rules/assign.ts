@@ -108,18 +108,14 @@ function setMode(token: Token, template: Template, state: EventState): void {
   record(state, token.key, text);
 }
 
-/**
- * Takes effect at once for later TAG matches. (Seen in v252: for a device without an entry in udev's database a later
- * TAG match still finds what `-=` took away; which device that is cannot be told from rules.)
- */
+/** Takes effect at once for later TAG matches, but for what is taken away ({@link Dialect.removedTagsMatch}). */
 function setTag(token: Token, template: Template, state: EventState): void {
   const tag = fitting(template, PATH_SIZE, token, state);
   if (tag === undefined) return;
-  const tags = new Set(token.operator === "=" ? [] : state.tags);
+  if (token.operator === "=") state.clearTags();
   if (!/^[0-9A-Za-z_-]*$/.test(tag)) state.warn(`Invalid tag name '${tag}', ignoring.`);
-  else if (token.operator === "-=") tags.delete(tag);
-  else tags.add(tag);
-  state.setTags(tags);
+  else if (token.operator === "-=") state.removeTag(tag);
+  else state.addTag(tag);
   record(state, `TAG${token.operator}`, tag);
 }
 

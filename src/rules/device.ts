@@ -105,6 +105,7 @@ export function memoryRoot(kernel: KernelSpec): UdevDevice {
     attributes: {
       auto_online_blocks: kernel.autoOnline ?? "offline",
       block_size_bytes: (kernel.blockSize ?? 0x800_0000n).toString(16),
+      uevent: "",
       ...crashHotplugAttribute(kernel),
     },
   });
@@ -114,13 +115,16 @@ export function memoryRoot(kernel: KernelSpec): UdevDevice {
 
 /** /sys/devices/system/cpu. */
 export function cpuRoot(kernel: KernelSpec): UdevDevice {
-  return makeDevice({ devpath: "/devices/system/cpu", attributes: crashHotplugAttribute(kernel) });
+  return makeDevice({
+    devpath: "/devices/system/cpu",
+    attributes: { uevent: "", ...crashHotplugAttribute(kernel) },
+  });
 }
 
 /**
  * Memory block `index` at the time of an event (Linux 5.10 to 6.12, drivers/base/memory.c).
  *
- * The uevent has no variables of its own. `gone`: a removed block's directory, and so its attributes, are gone when
+ * It lies above 4 GiB, and was not made movable. The uevent has no variables of its own. `gone`: a removed block's directory, and so its attributes, are gone when
  * udevd looks.
  */
 export function memoryBlock(
@@ -141,6 +145,8 @@ export function memoryBlock(
             removable: "1",
             state,
             subsystem: "memory",
+            uevent: "",
+            valid_zones: state === "offline" ? "Normal Movable" : "Normal",
           },
     parent: memoryRoot(kernel),
   });
@@ -159,14 +165,15 @@ export function cpu(
   kernel: KernelSpec,
 ): UdevDevice {
   const driver = bound ? "processor" : undefined;
+  const properties = {
+    ...(driver === undefined ? {} : { DRIVER: driver }),
+    MODALIAS: "cpu:type:x86,ven0002fam0019mod0001:feature:,0000",
+  };
   return makeDevice({
     devpath: `/devices/system/cpu/cpu${index}`,
     subsystem: "cpu",
     driver,
-    properties: {
-      MODALIAS: "cpu:type:x86,ven0002fam0019mod0001:feature:,0000",
-      ...(driver === undefined ? {} : { DRIVER: driver }),
-    },
+    properties,
     attributes:
       state === "gone"
         ? {}
@@ -174,6 +181,9 @@ export function cpu(
             crash_notes: "277c38600",
             crash_notes_size: "368",
             subsystem: "cpu",
+            uevent: Object.entries(properties)
+              .map(([name, value]) => `${name}=${value}\n`)
+              .join(""),
             ...(driver === undefined ? {} : { driver }),
             ...(index === 0 ? {} : { online: state === "online" ? "1" : "0" }),
           },

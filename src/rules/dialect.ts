@@ -56,6 +56,8 @@ export interface Dialect {
    * skipped altogether (v239 and before), or only where they have no other effect.
    */
   readonly nodeLines: "skip" | "skip-if-nothing-else";
+  /** Blanks between the parts of a line: isspace(), and since v243 the shorter WHITESPACE. */
+  readonly blanks: string;
   /** Whether string_escape=replace also applies to ENV: not up to v247, observed. */
   readonly escapesEnv: boolean;
   /** Whether a value that is empty after its substitutions unsets the property: v257, observed. */
@@ -66,7 +68,16 @@ export interface Dialect {
   readonly nameNeedsInterface: boolean;
   /** Whether TAG and TAGS take globs and alternatives. */
   readonly tagPatterns: boolean;
-  /** What is left of text that outgrows its buffer: it is `cut` silently, or the token is `refuse`d. */
+  /**
+   * What `!=` of TAG, TAGS and SYMLINK asks for: that `none` match, or, in v247, that there is not one `other`, so
+   * that TAG!="x" is false for a device that has a tag y (observed).
+   */
+  readonly negatedLists: "none" | "other";
+  /** Whether TAG matches still find a tag that `-=` took away: since v247, which keeps a second list, observed. */
+  readonly removedTagsMatch: boolean;
+  /** Whether OPTIONS knows log_level=: not in v247, observed. */
+  readonly logLevelOption: boolean;
+  /** What is left of text that outgrows its buffer: it is `cut` silently (v247 too, observed), or the token is `refuse`d. */
   readonly overflow: "cut" | "refuse";
   /** Bytes of a command's buffer, its terminating zero included. */
   readonly commandSize: 1024 | 16384;
@@ -142,6 +153,10 @@ const OLD = {
   removesLinks: false,
   nameNeedsInterface: false,
   tagPatterns: false,
+  negatedLists: "none",
+  removedTagsMatch: false,
+  logLevelOption: false,
+  blanks: " \t\n\v\f\r",
   overflow: "cut",
   commandSize: 1024,
   builtins: BUILTINS,
@@ -163,6 +178,10 @@ const NEW = {
   removesLinks: false,
   nameNeedsInterface: true,
   tagPatterns: true,
+  negatedLists: "none",
+  removedTagsMatch: true,
+  logLevelOption: true,
+  blanks: " \t\n\r",
   overflow: "refuse",
   commandSize: 16_384,
   constants: ["arch", "virt"],
@@ -173,7 +192,17 @@ const NEW = {
 const DIALECTS: Readonly<Record<SystemdVersion, Dialect>> = {
   219: { ...OLD, version: 219, shippedBy: "RHEL 7", constants: [] },
   239: { ...OLD, version: 239, shippedBy: "RHEL 8", constants: ["arch", "virt"] },
-  247: { ...NEW, version: 247, shippedBy: "Debian 11", escapesEnv: false, nameNeedsInterface: false },
+  247: {
+    ...NEW,
+    version: 247,
+    shippedBy: "Debian 11",
+    escapesEnv: false,
+    nameNeedsInterface: false,
+    negatedLists: "other",
+    logLevelOption: false,
+    overflow: "cut",
+    commandSize: 1024,
+  },
   252: { ...NEW, version: 252, shippedBy: "Debian 12, RHEL 9" },
   257: {
     ...NEW,

@@ -144,7 +144,12 @@ function parseSet(
       at += named[0].length;
       continue;
     }
-    if (from === "\\" && characters[at + 1] !== undefined) from = characters[++at]!;
+    // [.x.] and [=x=] of one character are that character.
+    const one = from === "[" ? /^\[([.=])(.)\1\]$/u.exec(characters.slice(at, at + 5).join("")) : null;
+    if (one) {
+      from = one[2]!;
+      at += 4;
+    } else if (from === "\\" && characters[at + 1] !== undefined) from = characters[++at]!;
     at++;
     let to = from;
     if (characters[at] === "-" && characters[at + 1] !== undefined && characters[at + 1] !== "]") {

@@ -31,7 +31,7 @@ export function lexLine(line: string, dialect: Dialect): LexedLine {
   const read = dialect.values === "first-quote" ? readOldPair : readPair;
   const pairs: Pair[] = [];
   for (let at = 0; ;) {
-    const start = skip(line, at, SEPARATORS);
+    const start = skip(line, at, `${dialect.blanks},`);
     if (start >= line.length) return { pairs, badAt: undefined };
     const pair = read(line, start, dialect);
     if (!pair) return { pairs, badAt: start };
@@ -40,9 +40,6 @@ export function lexLine(line: string, dialect: Dialect): LexedLine {
   }
 }
 
-const BLANKS = " \t\n\v\f\r";
-const SEPARATORS = `${BLANKS},`;
-
 function skip(line: string, at: number, characters: string): number {
   while (at < line.length && characters.includes(line[at]!)) at++;
   return at;
@@ -50,11 +47,12 @@ function skip(line: string, at: number, characters: string): number {
 
 /** parse_line() since v243. */
 function readPair(line: string, start: number, dialect: Dialect): Pair | undefined {
+  const { blanks } = dialect;
   let at = start;
   for (; ; at++) {
     const character = line[at];
     if (character === undefined) return undefined;
-    if (character === "{" || character === "=" || BLANKS.includes(character)) break;
+    if (character === "{" || character === "=" || blanks.includes(character)) break;
     if ("+-!:".includes(character) && line[at + 1] === "=") break;
   }
   const key = line.slice(start, at);
@@ -65,28 +63,28 @@ function readPair(line: string, start: number, dialect: Dialect): Pair | undefin
     attribute = line.slice(at + 1, close);
     at = close + 1;
   }
-  at = skip(line, at, BLANKS);
+  at = skip(line, at, blanks);
   const operator = readOperator(line, at);
   if (!operator) return undefined;
-  const value = readValue(line, skip(line, at + operator.length, BLANKS), dialect);
+  const value = readValue(line, skip(line, at + operator.length, blanks), dialect);
   return value && { key, attribute, operator, ...value, start };
 }
 
 /** get_key() and get_key_attribute() up to v239: the key's end is looked for before its braces are. */
-function readOldPair(line: string, start: number): Pair | undefined {
+function readOldPair(line: string, start: number, { blanks }: Dialect): Pair | undefined {
   let at = start;
   for (;;) {
     at++;
     const character = line[at];
     if (character === undefined) return undefined;
-    if (character === "=" || BLANKS.includes(character)) break;
+    if (character === "=" || blanks.includes(character)) break;
     if ("+-!:".includes(character) && line[at + 1] === "=") break;
   }
   const name = line.slice(start, at);
-  at = skip(line, at, BLANKS);
+  at = skip(line, at, blanks);
   const operator = readOperator(line, at);
   if (!operator) return undefined;
-  const open = skip(line, at + operator.length, BLANKS);
+  const open = skip(line, at + operator.length, blanks);
   if (line[open] !== '"') return undefined;
   const close = line.indexOf('"', open + 1);
   if (close === -1) return undefined;

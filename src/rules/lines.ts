@@ -64,6 +64,7 @@ function skipped(path: string, text: string, dialect: Dialect): LogicalLines {
   const diagnostics: Diagnostic[] = [];
   const report = (line: number, message: string): void =>
     void diagnostics.push({ severity: "error", path, line, message });
+  const leading = new RegExp(`^[${dialect.blanks}]+`);
   let builder: Builder | undefined;
   let tooLong = false;
   let number = 0;
@@ -75,7 +76,7 @@ function skipped(path: string, text: string, dialect: Dialect): LogicalLines {
       report(number, `Line has ${utf8Length(physical)} bytes, more than ${LINE_SIZE - 1}: ${kept}.`);
       return { lines: dropped ? [] : lines, diagnostics, complete: false };
     }
-    const line = physical.replace(LEADING_BLANKS, "");
+    const line = physical.replace(leading, "");
     if (line.startsWith("#")) continue;
     let continues: boolean;
     if (tooLong) continues = line.endsWith("\\");

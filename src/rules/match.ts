@@ -69,7 +69,11 @@ function foundInParents(
 function compare(token: Token): Comparison {
   const pattern = token.pattern!;
   if (token.kind === "match-tag" || token.kind === "parent-tag")
-    return compareAny(token, (state, device) => (device === state.device ? state.tags : device.tags), "tags");
+    return compareAny(
+      token,
+      (state, device) => (device === state.device ? state.matchedTags : device.tags),
+      "tags",
+    );
   if (token.kind === "match-symlink") return compareAny(token, (state) => state.links, "links");
   const read = reader(token);
   const missing = missingText(token);
@@ -83,7 +87,7 @@ function compare(token: Token): Comparison {
   };
 }
 
-/** TAG, TAGS, SYMLINK: `==` asks for any, `!=` for none. */
+/** TAG, TAGS, SYMLINK: `==` asks for any, `!=` for none ({@link Dialect.negatedLists}). */
 function compareAny(
   token: Token,
   all: (state: EventState, device: UdevDevice) => Iterable<string>,
@@ -92,7 +96,8 @@ function compareAny(
   const pattern = token.pattern!;
   const wanted = pattern.operator === "==";
   const holds = (state: EventState, device: UdevDevice): boolean => {
-    for (const one of all(state, device)) if (pattern.test(one) === wanted) return wanted;
+    const decides = wanted || state.dialect.negatedLists === "other";
+    for (const one of all(state, device)) if (pattern.test(one) === decides) return wanted;
     return !wanted;
   };
   const found = (state: EventState, device: UdevDevice): Found => {

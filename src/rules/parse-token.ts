@@ -200,11 +200,11 @@ function parseOption(pair: Pair, text: string, dialect: Dialect, report: Report)
   if (value.startsWith("static_node=")) return as("option-static-node", value.slice("static_node=".length));
   if (value.startsWith("link_priority=")) {
     const priority = value.slice("link_priority=".length);
-    if (/^[+-]?\d{1,9}$/.test(priority)) return as("option-link-priority", priority);
+    if (isInteger(priority) || dialect.values === "first-quote") return as("option-link-priority", priority);
     report("error", `Failed to parse link priority '${priority}': Invalid argument`);
     return INVALID;
   }
-  if (value.startsWith("log_level=") && dialect.values === "escaped-quote") {
+  if (value.startsWith("log_level=") && dialect.logLevelOption) {
     const level = value.slice("log_level=".length);
     if (LOG_LEVELS.includes(level) || /^[0-7]$/.test(level)) return as("option-log-level", level);
     report("error", `Failed to parse log level '${level}': Invalid argument`);
@@ -212,6 +212,11 @@ function parseOption(pair: Pair, text: string, dialect: Dialect, report: Report)
   }
   report("warning", `Invalid value for OPTIONS key, ignoring: '${value}'`);
   return IGNORED;
+}
+
+/** As safe_atoi() reads it, which takes blanks and the prefixes of C; up to v239 atoi() takes everything. */
+function isInteger(text: string): boolean {
+  return /^[ \t\n\v\f\r]*[+-]?(?:0[xX][\da-fA-F]{1,7}|\d{1,9})$/.test(text);
 }
 
 /** Remarks of `udevadm verify` and of udevd since v243; the value applies all the same. */

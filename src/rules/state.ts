@@ -54,6 +54,7 @@ export class EventState {
   #attributes: Map<string, string | undefined> | undefined;
   #written: Map<string, string> | undefined;
   #tags: Set<string> | undefined;
+  #everTags: Set<string> | undefined;
   #said: Set<string> | undefined;
 
   constructor(event: UdevEvent, world: World, dialect: Dialect, unknown: UnknownProgram) {
@@ -73,8 +74,26 @@ export class EventState {
     return this.#tags ?? this.device.tags;
   }
 
-  setTags(tags: ReadonlySet<string>): void {
-    this.#tags = new Set(tags);
+  /** Tags that TAG matches find: with what `-=` took away, where the dialect keeps that. */
+  get matchedTags(): ReadonlySet<string> {
+    return this.#everTags ?? this.tags;
+  }
+
+  addTag(tag: string): void {
+    this.#everTags?.add(tag);
+    this.#tags = new Set(this.tags).add(tag);
+  }
+
+  /** TAG="...": nothing is left of what was there. */
+  clearTags(): void {
+    this.#everTags = undefined;
+    this.#tags = new Set();
+  }
+
+  removeTag(tag: string): void {
+    const { tags } = this;
+    if (this.dialect.removedTagsMatch) this.#everTags ??= new Set(tags);
+    this.#tags = new Set([...tags].filter((one) => one !== tag));
   }
 
   /** A property of the event's device: undefined where it is unset. */

@@ -127,7 +127,7 @@ export function readElsewhere(text: string, state: EventState): string | undefin
 function resultText(argument: string | undefined, result: string | undefined): string | undefined {
   // Without a result nobody looks at the argument.
   if (result === undefined) return "";
-  const match = argument === undefined ? null : /^(\d{1,9})(\+?)$/.exec(argument);
+  const match = argument === undefined ? null : /^[ \t\n\v\f\r]*\+?(\d{1,9})(\+?)$/.exec(argument);
   if (argument !== undefined && !match) return undefined;
   const index = Number(match?.[1] ?? 0);
   if (index === 0) return result;

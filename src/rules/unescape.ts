@@ -15,30 +15,37 @@ const SIMPLE: Readonly<Record<string, string>> = {
 };
 
 /**
- * `text` with its escapes replaced: the usual letters, `\s` for a blank, `\xHH`, `\uHHHH`, `\UHHHHHHHH`, `\OOO`.
+ * `text` with its escapes replaced: the usual letters, `\s` for a blank, `\uHHHH` and `\UHHHHHHHH` for a character,
+ * `\xHH` and `\OOO` for a byte. Bytes that are not UTF-8 together become U+FFFD.
  *
- * @returns undefined where an escape is none of these, or stands for a zero byte, or for a byte that is not ASCII and
- *   would have to be one of several in UTF-8.
+ * @returns undefined where an escape is none of these, or stands for a zero byte.
  */
 export function unescape(text: string): string | undefined {
   let result = "";
+  let bytes: number[] = [];
+  const flush = (): void => {
+    if (bytes.length > 0)
+      result += new TextDecoder("utf-8", { ignoreBOM: true }).decode(Uint8Array.from(bytes));
+    bytes = [];
+  };
   for (let at = 0; at < text.length;) {
     const character = text[at]!;
-    if (character !== "\\") {
-      result += character;
-      at++;
-      continue;
-    }
-    const escape = readEscape(text, at + 1);
+    const escape = character === "\\" ? readEscape(text, at + 1) : { text: character, next: at + 1 };
     if (escape === undefined) return undefined;
-    result += escape.text;
+    if (typeof escape.text === "number") bytes.push(escape.text);
+    else {
+      flush();
+      result += escape.text;
+    }
     at = escape.next;
   }
+  flush();
   return result;
 }
 
 interface Escape {
-  readonly text: string;
+  /** A byte where it is a number. */
+  readonly text: string | number;
   readonly next: number;
 }
 
@@ -47,10 +54,10 @@ function readEscape(text: string, at: number): Escape | undefined {
   if (letter === undefined) return undefined;
   const simple = SIMPLE[letter];
   if (simple !== undefined) return { text: simple, next: at + 1 };
-  if (letter === "x") return readCode(text, at + 1, 2, 16, 0x7f);
+  if (letter === "x") return readCode(text, at + 1, 2, 16, 0xff);
   if (letter === "u") return readCode(text, at + 1, 4, 16, 0xffff);
   if (letter === "U") return readCode(text, at + 1, 8, 16, 0x10ffff);
-  return readCode(text, at, 3, 8, 0x7f);
+  return readCode(text, at, 3, 8, 0xff);
 }
 
 function readCode(text: string, at: number, digits: number, base: 8 | 16, limit: number): Escape | undefined {
@@ -59,5 +66,6 @@ function readCode(text: string, at: number, digits: number, base: 8 | 16, limit:
   if (found.length !== digits || !pattern.test(found)) return undefined;
   const code = Number.parseInt(found, base);
   if (code === 0 || code > limit || (code >= 0xd800 && code <= 0xdfff)) return undefined;
-  return { text: String.fromCodePoint(code), next: at + digits };
+  const isByte = limit === 0xff;
+  return { text: isByte ? code : String.fromCodePoint(code), next: at + digits };
 }

@@ -16,7 +16,7 @@ export interface World {
   readonly builtin: (command: string) => ProgramResult | undefined;
   /** A text file, for IMPORT{file}; null: there is no such file. */
   readonly readFile: (path: string) => string | null | undefined;
-  /** `st_mode` of a path, for TEST; null: there is no such file. Files of the event's device are asked of it first. */
+  /** `st_mode` of a path, for TEST; null: there is no such file. Attributes are files in any case. */
   readonly fileMode: (path: string) => number | null | undefined;
   /** A device, for `[subsystem/sysname]`; null: there is none. */
   readonly device: (subsystem: string, sysname: string) => UdevDevice | null | undefined;

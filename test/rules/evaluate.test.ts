@@ -3,17 +3,12 @@ import { dialectOf } from "../../src/rules/dialect.ts";
 import { RuleSet } from "../../src/rules/evaluate.ts";
 import { NOTHING_KNOWN, type World } from "../../src/rules/world.ts";
 import { eventOf, outcome, ruleSet, runs } from "./samples.ts";
-import { RECORDINGS } from "./udevadm-252.ts";
+import { recordedProgram, RECORDINGS } from "./udevadm-252.ts";
 
-/** What the commands of the recordings print. */
-const COREUTILS: World = {
+/** Where the recordings were made. */
+const RECORDED: World = {
   ...NOTHING_KNOWN,
-  program: (command) => {
-    const [program = "", ...words] = command.split(" ");
-    if (program === "/bin/false") return { exit: 1, stdout: "" };
-    if (program === "/bin/echo") return { exit: 0, stdout: `${words.join(" ").replaceAll(/["']/g, "")}\n` };
-    return program === "/bin/printf" ? { exit: 0, stdout: "a b  \n\n" } : { exit: 0, stdout: "" };
-  },
+  program: recordedProgram,
   fileMode: (path) => (path === "/etc/passwd" || path.endsWith("block_size_bytes") ? 0o100644 : null),
   constant: (name) => (name === "virt" ? "none" : undefined),
   readFile: () => null,
@@ -22,7 +17,7 @@ const COREUTILS: World = {
 
 describe("udevadm test of systemd 252", () => {
   test.each(RECORDINGS)("says the same: $name", ({ rules, properties, run }) => {
-    const found = outcome(rules.join("\n"), { version: 252, world: COREUTILS });
+    const found = outcome(rules.join("\n"), { version: 252, world: RECORDED });
     const set = [...found.changed].flatMap(([name, value]) =>
       value === undefined ? [] : [[name, value] as const],
     );

@@ -3,6 +3,7 @@
  * rules, each as the only file: properties that are not the uevent's own, and the RUN list. The rules are ours.
  * Memory block 40 was online; rules were read from a tmpfs in a private mount namespace, with sysfs read-only.
  */
+import type { ProgramResult } from "../../src/rules/world.ts";
 
 /** One recording. */
 export interface Recording {
@@ -427,3 +428,11 @@ export const RECORDINGS: readonly Recording[] = [
     run: ["/bin/x memory 40 online $HOME %"],
   },
 ];
+
+/** What the commands in the recordings print. */
+export function recordedProgram(command: string): ProgramResult {
+  const [program = "", ...words] = command.split(" ");
+  if (program === "/bin/false") return { exit: 1, stdout: "" };
+  if (program === "/bin/echo") return { exit: 0, stdout: `${words.join(" ").replaceAll(/["']/g, "")}\n` };
+  return program === "/bin/printf" ? { exit: 0, stdout: "a b  \n\n" } : { exit: 0, stdout: "" };
+}
