@@ -4,13 +4,16 @@ import type { Observation } from "../window/poll.ts";
 import type { OnlineBlock } from "../window/timeline.ts";
 import type { Reload } from "./log.ts";
 
-/** All in milliseconds, medians where there were several; undefined where the run had none of it. */
+/** All in milliseconds, medians where there were several and nothing else is said; undefined where the run had none of it. */
 export interface MeasuredCosts {
   /** From device_add until the guest has added the DIMM (its _OST): all its blocks are visible then. */
   readonly hotAddMs: number | undefined;
   /** The same for one block of a DIMM. */
   readonly hotAddPerBlockMs: number | undefined;
-  /** From one block online to the next, udev's part included: a DIMM's time from its first to its last, by the steps. */
+  /**
+   * From one block online to the next, udev's part included, once the last DIMM is added: before, hot-add and onlining
+   * take turns at one lock of the kernel.
+   */
   readonly onlineBlockMs: number | undefined;
   /** One event of a burst that no rule matches, on an idle guest: the burst's time by its number of events. */
   readonly udevEventMs: number | undefined;
@@ -69,8 +72,8 @@ export function measureCosts(sources: CostSources): MeasuredCosts {
     hotAddPerBlockMs: median(
       plugs.map(({ start, end }, i) => perPlug[i]! / blocks.filter(inside(start, end)).length),
     ),
-    onlineBlockMs: median(
-      plugs.flatMap(({ start, end }) => step(blocks.filter(inside(start, end)).map(({ at }) => at))),
+    onlineBlockMs: step(
+      blocks.map(({ at }) => at).filter((at) => at > Math.max(...plugs.map((p) => p.added))),
     ),
     udevEventMs: perEvent(sources.idleEvents),
     onlineEventMs: median(sources.events.filter(({ action }) => action === "online").flatMap(handling)),
@@ -103,8 +106,9 @@ function perEvent(events: readonly MemoryEvent[]): number | undefined {
 }
 
 /** The mean step: single ones would be zero wherever several blocks came online between two looks. */
-function step(times: readonly number[]): readonly number[] {
-  return times.length < 2 ? [] : [(Math.max(...times) - Math.min(...times)) / (times.length - 1)];
+function step(times: readonly number[]): number | undefined {
+  if (times.length < 2) return undefined;
+  return (Math.max(...times) - Math.min(...times)) / (times.length - 1);
 }
 
 /** Stretches with the lock held; `loaded`: no image at some moment of it, and one at its end. */
