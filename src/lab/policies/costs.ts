@@ -4,7 +4,7 @@ import type { Observation } from "../window/poll.ts";
 import type { OnlineBlock } from "../window/timeline.ts";
 import type { Reload } from "./log.ts";
 
-/** All in milliseconds, medians where there were several and nothing else is said; undefined where the run had none of it. */
+/** All in milliseconds: medians unless something else is said, undefined where the run had none of it. */
 export interface MeasuredCosts {
   /** From device_add until the guest has added the DIMM (its _OST): all its blocks are visible then. */
   readonly hotAddMs: number | undefined;
