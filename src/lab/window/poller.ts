@@ -1,5 +1,5 @@
 /** The host's end of the watching thread. */
-import { once } from "node:events";
+import { setTimeout as delay } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
 import { u64 } from "../../image/bytes.ts";
 import type { GuestMemory } from "../../targets/qemu/memory.ts";
@@ -72,9 +72,9 @@ export class WindowPoller implements AsyncDisposable {
   }
 
   /**
-   * Starts watching `places` in the guest's shared RAM file.
+   * Starts watching `places` in the guest's shared RAM file, and waits for the first look.
    *
-   * @throws {MeasurementError} where its RAM is in none.
+   * @throws {MeasurementError} where its RAM is in none; the file system's error where that cannot be read.
    */
   static async start(memory: WatchedMemory, places: WatchedPlaces): Promise<WindowPoller> {
     const pieces = piecesOf(memory);
@@ -97,7 +97,8 @@ export class WindowPoller implements AsyncDisposable {
     };
     const worker = new Worker(WORKER, { eval: true, workerData: plan });
     const poller = new WindowPoller(worker, control, pieces.length);
-    await Promise.race([once(worker, "online"), poller.#observation]);
+    // The first look says what memory there is: before, nothing may be plugged.
+    while (poller.pages === 0) await Promise.race([delay(5), poller.#observation]);
     return poller;
   }
 
@@ -109,7 +110,7 @@ export class WindowPoller implements AsyncDisposable {
     Atomics.add(this.#control, CONTROL.pieces, 1);
   }
 
-  /** Pages that the guest's kernel manages now; 0 before the first look. */
+  /** Pages that the guest's kernel manages now. */
   get pages(): number {
     return Atomics.load(this.#control, CONTROL.pages);
   }
