@@ -37,6 +37,8 @@ export interface CaptureImage {
   readonly kimage: Kimage | undefined;
   readonly digest: DigestFinding;
   readonly commandLine: CaptureCommandLine | undefined;
+  /** A CPU note that holds registers: a panic is under way, or the capture kernel runs already. */
+  readonly usedCpuNote: bigint | undefined;
 }
 
 /** What a look at a machine's memory found. */
@@ -248,7 +250,7 @@ async function locateAlone(
 
 async function describeImage(
   look: Look,
-  { address, header, vmcoreinfo }: ProvenHeader,
+  { address, header, vmcoreinfo, usedCpuNote }: ProvenHeader,
   crashMemory: RangeSet,
   kernel: RunningKernel | undefined,
   kimage: Kimage | undefined,
@@ -276,6 +278,7 @@ async function describeImage(
     kimage,
     digest,
     commandLine,
+    usedCpuNote,
   };
 }
 

@@ -96,6 +96,13 @@ function judgeImage(image: CaptureImage, layout: MachineLayout): Audit {
       reason: `A capture image lies at ${hex(image.headerAddress)}, but the kernel's pointer to it was not found: it cannot be told whether it is loaded`,
     };
   }
+  if (image.usedCpuNote !== undefined) {
+    return {
+      ...found,
+      verdict: "unknown",
+      reason: `The guest has panicked: its CPU note at ${hex(image.usedCpuNote)} is in use, so the capture kernel runs already or is about to; look at its console, and audit again after the next boot`,
+    };
+  }
   if (image.digest.state === "mismatch") {
     return {
       ...found,
@@ -109,6 +116,14 @@ function judgeImage(image: CaptureImage, layout: MachineLayout): Audit {
     cpus.present > cpus.described ? `lack the registers of ${cpus.present - cpus.described} CPUs` : "",
     stale.isEmpty ? "" : `claim ${stale.toString()}, which is gone`,
   ].filter((text) => text !== "");
+  if (lacks.length === 0 && image.digest.state === "not-found") {
+    return {
+      ...found,
+      verdict: "unknown",
+      reason:
+        "The header is true, but the digest that purgatory checks was not found in the loaded image: a panic may hang there; reload the capture kernel in the guest, and audit again",
+    };
+  }
   return lacks.length === 0
     ? { ...found, verdict: "accurate", reason: "The loaded capture kernel would be told the truth" }
     : {
@@ -122,6 +137,7 @@ function judgeImage(image: CaptureImage, layout: MachineLayout): Audit {
 export function isCorrectable(image: CaptureImage): boolean {
   return (
     image.loaded === "yes" &&
+    image.usedCpuNote === undefined &&
     (image.digest.state === "covers-header" || image.digest.state === "excludes-header")
   );
 }

@@ -129,6 +129,17 @@ describe.each(FORMS)("with an image of form %s", (form: Form) => {
     expect(target.running).toBe(true);
   });
 
+  test("a guest that has panicked is told of, and neither paused nor written to", async () => {
+    const target = new FakeTarget(form);
+    target.add(slots(0));
+    target.kernel.fillCrashNote(0);
+    const { after, installed } = await keeperOf(target).reconcile();
+    expect(after.verdict).toBe("unknown");
+    expect(installed).toBeUndefined();
+    expect(target.pauses).toBe(0);
+    expect(target.memory.writes).toEqual([]);
+  });
+
   test("nothing is written into a guest that is panicking already", async () => {
     const target = new FakeTarget(form);
     target.add(slots(0));

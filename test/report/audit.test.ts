@@ -19,6 +19,7 @@ const image: CaptureImage = {
   kimage: undefined,
   digest: { state: "not-found" },
   commandLine: { address: 0x2f10_0000n, text: "quiet \u0007 elfcorehdr=0x2f000000" },
+  usedCpuNote: undefined,
 };
 
 const audit: Audit = {
