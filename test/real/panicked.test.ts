@@ -15,7 +15,7 @@ describe.skipIf(!lab)("a guest that has panicked", () => {
     for (const command of [["audit"], ["keep", "--once"]]) {
       const { code, json } = await cliJson(...command, target);
       expect.soft(code).toBe(3);
-      expect.soft(json).toMatchObject({ verdict: "unknown", image: { digest: "covers-header" } });
+      expect.soft(json).toMatchObject({ verdict: "unknown" });
       expect.soft(json["reason"]).toMatch(/has panicked: its CPU note/);
     }
     const plug = await cli("plug", target, "--memory", "128M");

@@ -27,7 +27,7 @@ export function inspectCommand(context: Context, exit: (code: number) => void): 
     .addOption(jsonOption())
     .action(async (subject: string, options: WhereOptions & { readonly json?: true }) => {
       if (/^[a-z]+:/.test(subject)) {
-        const audit = await withMachine(context, subject, async (machine) =>
+        const audit = await withMachine(context, subject, "look", async (machine) =>
           auditMachine(machine, nodeSha256, hintsOf(options)),
         );
         if (options.json) printJson(context, machineJson(subject, audit));

@@ -26,7 +26,7 @@ export function plugCommand(context: Context, exit: (code: number) => void): Com
     .addOption(jsonOption())
     .action(async (target: string, options: PlugOptions) => {
       const plugged: Plugged[] = [];
-      await withMachine(context, target, async (machine) => {
+      await withMachine(context, target, "change", async (machine) => {
         const keeper = new Keeper(machine, nodeSha256);
         while (plugged.length < options.count) {
           context.signal.throwIfAborted();

@@ -3,25 +3,45 @@ import type { PausedWork, PluggableMachine } from "../../keeper/machine.ts";
 import { type MachineLayout, machineLayoutFromQmp } from "../../layout/machine.ts";
 import { parseHotpluggableCpus, parseMemoryDevices } from "../../layout/qmp.ts";
 import { RangeSet } from "../../layout/range-set.ts";
+import { finishing } from "./finishing.ts";
 import { QemuGuest, type QemuGuestOptions } from "./guest.ts";
 import { QmpClosedError } from "./qmp-errors.ts";
 import type { GuestMemory } from "./memory.ts";
+
+/** How a machine is opened. */
+export interface QemuMachineOptions extends QemuGuestOptions {
+  /** Keeps every other keeper away from this QEMU until it is closed; else only during each pause. */
+  readonly alone?: boolean;
+}
 
 /** The machine behind one QMP socket. Close it. */
 export class QemuMachine implements PluggableMachine, AsyncDisposable {
   readonly name: string;
   readonly guest: QemuGuest;
   #pause: Promise<unknown> | undefined;
+  readonly #lock: AsyncDisposable | undefined;
   #interrupted = false;
 
-  private constructor(name: string, guest: QemuGuest) {
+  private constructor(name: string, guest: QemuGuest, lock: AsyncDisposable | undefined) {
     this.name = name;
     this.guest = guest;
+    this.#lock = lock;
   }
 
-  /** Connects to the QMP socket at `path`; see {@link QemuGuest.open} for what can go wrong. */
-  static async open(path: string, options: QemuGuestOptions = {}): Promise<QemuMachine> {
-    return new QemuMachine(`qmp:${path}`, await QemuGuest.open(path, options));
+  /**
+   * Connects to the QMP socket at `path`; see {@link QemuGuest.open} for what can go wrong.
+   *
+   * @throws {KeeperBusyError} where it is to be alone and another keeper works on the same QEMU.
+   */
+  static async open(path: string, options: QemuMachineOptions = {}): Promise<QemuMachine> {
+    const guest = await QemuGuest.open(path, options);
+    try {
+      const lock = options.alone === true ? await guest.memory.lock.take() : undefined;
+      return new QemuMachine(`qmp:${path}`, guest, lock);
+    } catch (error) {
+      await guest.close();
+      throw error;
+    }
   }
 
   get memory(): GuestMemory {
@@ -66,6 +86,9 @@ export class QemuMachine implements PluggableMachine, AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.guest.close();
+    await finishing(
+      async () => await this.guest.close(),
+      async () => await this.#lock?.[Symbol.asyncDispose](),
+    );
   }
 }

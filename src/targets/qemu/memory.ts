@@ -1,8 +1,10 @@
 /** A guest's physical memory, by the cheapest way that each block of it offers. */
 import { MemoryAccessError, type PhysicalMemory } from "../../image/memory.ts";
 import type { PhysicalRange } from "../../layout/range.ts";
-import { finishing, GdbDoor, type GdbOptions } from "./gdb-memory.ts";
+import { finishing } from "./finishing.ts";
+import { GdbDoor, type GdbOptions } from "./gdb-memory.ts";
 import { examine, EXAMINE_LIMIT, pmemsave } from "./pmemsave.ts";
+import { KeeperLock } from "./keeper-lock.ts";
 import { findQemuProcesses, type QemuProcess } from "./qemu-process.ts";
 import { QmpError } from "./qmp-errors.ts";
 import type { QmpClient } from "./qmp.ts";
@@ -57,6 +59,8 @@ export async function openGuestMemory(
  * millisecond, and leave a paused guest paused (see gdb-memory.ts).
  */
 export class GuestMemory implements PhysicalMemory {
+  /** Taken by whoever pauses the guest to write. */
+  readonly lock: KeeperLock;
   readonly #qmp: QmpClient;
   readonly #options: GuestMemoryOptions;
   /** Fixed while the connection lasts: it leads to one process. */
@@ -67,6 +71,7 @@ export class GuestMemory implements PhysicalMemory {
   #stale = false;
   #refreshedAt = 0;
   #door: GdbDoor | undefined;
+  #beforeWrite: (() => Promise<void>) | undefined;
   /** Gdb sessions come one after the other: QEMU has one stub. */
   #queue: Promise<unknown> = Promise.resolve();
 
@@ -74,6 +79,7 @@ export class GuestMemory implements PhysicalMemory {
     this.#qmp = qmp;
     this.#options = options;
     this.#processes = processes;
+    this.lock = new KeeperLock(processes);
     this.#forgetEvents = qmp.onEvent((event) => {
       if (STALE_AFTER.has(event.event)) this.#stale = true;
     });
@@ -151,11 +157,22 @@ export class GuestMemory implements PhysicalMemory {
   /** @throws {MemoryAccessError} where any byte of the span is not RAM; then nothing was written. */
   async write(address: bigint, bytes: Uint8Array): Promise<void> {
     const parts = await this.#partsOf("write", address, bytes.length);
+    await this.#beforeWrite?.();
     for (const part of parts) {
       const data = bytes.subarray(part.from, part.to);
       const file = this.#shared.blocks.get(part.piece.block.name);
       if (file !== undefined) file.write(part.piece.offset + (part.address - part.piece.start), data);
       else await this.#writeThroughGdb(part.address, data);
+    }
+  }
+
+  /** Runs `fn`, and `check` before each write in it: what that throws keeps the write from happening. */
+  async guarded<T>(check: () => Promise<void>, fn: () => Promise<T>): Promise<T> {
+    this.#beforeWrite = check;
+    try {
+      return await fn();
+    } finally {
+      this.#beforeWrite = undefined;
     }
   }
 
@@ -171,6 +188,7 @@ export class GuestMemory implements PhysicalMemory {
 
   async #withDoor<T>(fn: (door: GdbDoor) => Promise<T>): Promise<T> {
     if (this.#door !== undefined) return await fn(this.#door);
+    await using _ = await this.lock.take();
     const door = await GdbDoor.open(this.#qmp, this.#places);
     this.#door = door;
     return await finishing(
