@@ -33,7 +33,7 @@ export async function benchGuest(
   const cold = await time(5, async () => locateImage(machine.memory, nodeSha256), 1);
   const located = await time(15, async () => locateImage(machine.memory, nodeSha256, { crashMemory }), 2);
 
-  await machine.plugDimm(128n << 20n);
+  await machine.plugDimm(128n << 20n, () => undefined);
   await keeper.reconcile();
   const pauses: number[] = [];
   const whole: number[] = [];
@@ -46,7 +46,7 @@ export async function benchGuest(
     const report = await install(machine, now.image!, headers[i % 2]!, prefix);
     whole.push(performance.now() - started);
     pauses.push(report.pauseMicroseconds! / 1000);
-    keeper.follow(now.image!, { atomic: true, writes: report.writes });
+    keeper.follow(now.image!, report.writes);
   }
   const limits =
     ram === "shared"

@@ -1,9 +1,9 @@
 /** Runs one command line: output, errors as one sentence, the exit code. */
 import { CommanderError, type Command } from "commander";
 import { printable } from "../report/text.ts";
-import { RunStateError } from "../targets/qemu/run-state.ts";
 import type { Context } from "./context.ts";
-import { EXIT, exitOfError, mainError } from "./exit.ts";
+import { isLoss } from "../keeper/machine.ts";
+import { EXIT, exitOfError, isLeftHalfDone, mainError, parts } from "./exit.ts";
 import { buildProgram } from "./program.ts";
 
 /** @returns the exit code; never throws. */
@@ -17,14 +17,19 @@ export async function run(args: readonly string[], context: Context, version: st
   } catch (thrown) {
     if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? EXIT.yes : EXIT.usage;
     const error = mainError(thrown);
-    // What an interrupted command ends with is of our own making, but not a guest that does not run again.
-    if (context.signal.aborted && !(error instanceof RunStateError)) {
+    // What an interrupted command ends with is of our own making, but not what it left half done.
+    if (context.signal.aborted && !isLeftHalfDone(error)) {
       context.say("Interrupted; nothing was left half done");
       return EXIT.interrupted;
     }
-    const text = error instanceof Error ? error.message : String(error);
+    const lost = parts(thrown).find((part) => part !== error && isLoss(part));
+    const text = [error, ...(lost === undefined ? [] : [lost])]
+      .map((part) => (part instanceof Error ? part.message : String(part)))
+      .join("; and the guest was lost: ");
     context.say(text.split("\n").map(printable).join("\n"));
-    return exitOfError(error);
+    const wanted = lost === undefined ? exitOfError(error) : EXIT.lost;
+    // On Ctrl-C it was we who closed the connection.
+    return context.signal.aborted && wanted === EXIT.lost ? EXIT.interrupted : wanted;
   }
 }
 

@@ -26,6 +26,11 @@ export interface PlannedWrite {
   readonly after: Uint8Array;
 }
 
+/** Bytes that `writes` write. */
+export function bytesWritten(writes: readonly PlannedWrite[]): number {
+  return writes.reduce((sum, { after }) => sum + after.length, 0);
+}
+
 /** Writes in their order. `atomic`: between the first and the last the image is not armed, the machine must not run. */
 export interface WritePlan {
   readonly atomic: boolean;

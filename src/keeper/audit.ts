@@ -51,9 +51,29 @@ export async function auditMachine(
   return judge(location, await machine.layout());
 }
 
+/** What a look at the image alone gives: `image`, or why there is none. */
+export interface Inspection {
+  readonly image: CaptureImage | undefined;
+  readonly reason: string;
+}
+
+/** Looks at the image of `machine` only: what else the machine has is not asked for. */
+export async function inspectMachine(
+  machine: Pick<Machine, "memory">,
+  sha256: Sha256,
+  hints: LocateHints = {},
+): Promise<Inspection> {
+  const location = await locateImage(machine.memory, sha256, hints);
+  return location.found === "image"
+    ? { image: location.image, reason: "" }
+    : { image: undefined, reason: judgeNothing(location).reason };
+}
+
 /** Judges what {@link locateImage} found against the layout of the same moment. */
 export function judge(location: Location, layout: MachineLayout): Audit {
-  const nothing = {
+  if (location.found === "image") return judgeImage(location.image, layout);
+  return {
+    ...judgeNothing(location),
     image: undefined,
     layout,
     missing: RangeSet.empty,
@@ -61,27 +81,27 @@ export function judge(location: Location, layout: MachineLayout): Audit {
     cpus: { present: presentCpus(layout).length, described: 0, missing: [] },
     warnings: [],
   };
+}
+
+function judgeNothing(
+  location: Exclude<Location, { readonly found: "image" }>,
+): Pick<Audit, "verdict" | "reason"> {
   switch (location.found) {
     case "no-crash-memory":
       return {
-        ...nothing,
         verdict: "not-loaded",
         reason: `The guest's kernel (${location.kernel.vmcoreinfo.release}) has reserved no crash memory; boot it with crashkernel=256M and load a capture kernel`,
       };
     case "nothing-loaded":
       return {
-        ...nothing,
         verdict: "not-loaded",
         reason: `Crash memory (${location.kernel.crashMemory.toString()}) is reserved, but no capture kernel is loaded${location.leftover === undefined ? "" : ` (the core header at ${hex(location.leftover)} is left over from one that was)`}; load one in the guest with kexec -p`,
       };
     case "unknown":
       return {
-        ...nothing,
         verdict: "unknown",
         reason: `It cannot be told what a panic would give: ${location.reason}`,
       };
-    case "image":
-      return judgeImage(location.image, layout);
   }
 }
 
@@ -148,7 +168,8 @@ function warningsFor(image: CaptureImage, layout: MachineLayout): readonly strin
     warnings.push("The capture kernel's command line was not found in the image, so it could not be checked");
   } else if (
     !hasParameter(image.commandLine.text, "acpi_no_memhotplug") &&
-    !hotpluggableMemory(layout).isEmpty
+    // Before the first DIMM is the time to load again.
+    (layout.canGrow !== false || !hotpluggableMemory(layout).isEmpty)
   ) {
     warnings.push(
       "The capture kernel's command line lacks acpi_no_memhotplug: it would take hot-added memory as its own RAM, and reading it from /proc/vmcore would fail; add it and load again",

@@ -2,6 +2,7 @@
  * One scenario on a real kernel: boot, load the capture kernel, add memory, keep the header true or leave it, panic,
  * and look at the dump from the capture kernel's side.
  */
+import { bytesWritten } from "../image/plan.ts";
 import { type Plugged, plugMemory } from "../keeper/plug.ts";
 import { parseMemoryDevices } from "../layout/qmp.ts";
 import { RangeSet } from "../layout/range-set.ts";
@@ -204,7 +205,7 @@ async function keepFromOutside(qmpPath: string): Promise<KeeperEvidence> {
     before,
     after,
     pauseMicroseconds: installed?.pauseMicroseconds,
-    bytesWritten: installed?.writes.reduce((sum, { after: bytes }) => sum + bytes.length, 0) ?? 0,
+    bytesWritten: bytesWritten(installed?.writes ?? []),
   };
 }
 

@@ -12,6 +12,8 @@ export interface MachineLayout {
   readonly backed: RangeSet;
   readonly devices: readonly MemoryDevice[];
   readonly cpus: readonly HotpluggableCpu[];
+  /** Whether memory can be added at all; undefined where nobody says. */
+  readonly canGrow: boolean | undefined;
 }
 
 /** What {@link machineLayoutFromQmp} needs: boot RAM, and parsed replies. */
@@ -20,6 +22,8 @@ export interface QmpLayoutSources {
   readonly bootRam: RangeSet;
   readonly memoryDevices: readonly MemoryDevice[];
   readonly hotpluggableCpus: readonly HotpluggableCpu[];
+  /** Whether the machine has slots for memory; left out where QEMU does not say. */
+  readonly canGrow?: boolean | undefined;
 }
 
 /** The layout of a QEMU machine from its boot RAM and what QMP said (see qmp.ts for the parsers). */
@@ -29,6 +33,7 @@ export function machineLayoutFromQmp(sources: QmpLayoutSources): MachineLayout {
     backed: sources.bootRam.union(RangeSet.of(regions)),
     devices: sources.memoryDevices,
     cpus: sources.hotpluggableCpus,
+    canGrow: sources.canGrow,
   };
 }
 

@@ -5,6 +5,10 @@ import { decodeCoreHeader } from "../../src/elfcore/decode.ts";
 import { ImageError } from "../../src/image/error.ts";
 import { GuestCommandError, LostGuestError } from "../../src/lab/errors.ts";
 import { SupplyError } from "../../src/lab/fetch/errors.ts";
+import { PlugSizeError, UnfinishedPlugError } from "../../src/keeper/plug.ts";
+import { KeeperBusyError } from "../../src/targets/qemu/keeper-lock.ts";
+import { PlugError } from "../../src/targets/qemu/plug.ts";
+import { RunStateError } from "../../src/targets/qemu/run-state.ts";
 import { HeaderFileError } from "../../src/targets/file.ts";
 import { GdbClosedError } from "../../src/targets/qemu/gdb-remote.ts";
 import {
@@ -24,6 +28,7 @@ function thrown(act: () => unknown): unknown {
   throw new Error("Nothing was thrown");
 }
 
+const dimm = { id: "kdh-mem0", size: 1n << 30n };
 const closed = new QmpClosedError("QEMU has ended");
 
 describe("an exit code", () => {
@@ -53,6 +58,11 @@ describe("an exit code", () => {
     ["nothing loaded", new ImageError("not-loaded", "x"), EXIT.unknown],
     ["a wrong header address", new ImageError("not-a-core-header", "x"), EXIT.usage],
     ["no room", new ImageError("header-too-large", "x"), EXIT.no],
+    ["a bad DIMM size", new PlugSizeError("x"), EXIT.usage],
+    ["no free slot", new PlugError("x"), EXIT.no],
+    ["a DIMM without its header", new UnfinishedPlugError(dimm, false, new Error("x")), EXIT.no],
+    ["a DIMM in a guest that was lost", new UnfinishedPlugError(dimm, false, closed), EXIT.lost],
+    ["a second keeper", new KeeperBusyError("x"), EXIT.unknown],
     ["a failed command in the guest", new GuestCommandError("false", 1, ""), EXIT.no],
     ["a refused QMP command", new QmpCommandError("stop", "GenericError", "x"), EXIT.unknown],
     ["a missing file", Object.assign(new Error("x"), { code: "ENOENT" }), EXIT.usage],
@@ -77,6 +87,19 @@ describe("the main one of several errors", () => {
     const gdb = new GdbClosedError("gdbstub closed the connection");
     expect(mainError(new AggregateError([gdb, closed]))).toBe(closed);
     expect(mainError(new AggregateError([new AggregateError([gdb, new Error("x")]), closed]))).toBe(closed);
+  });
+
+  it("is what was left half done, ahead of the loss of the guest", () => {
+    for (const half of [
+      new ImageError("half-written", "A write failed and could not be undone"),
+      new UnfinishedPlugError(dimm, false, new Error("x")),
+      new RunStateError("x"),
+    ]) {
+      expect(mainError(new AggregateError([half, closed]))).toBe(half);
+      expect(mainError(new AggregateError([closed, half]))).toBe(half);
+    }
+    const done = new UnfinishedPlugError(dimm, true, closed);
+    expect(mainError(new AggregateError([done, closed]))).toBe(closed);
   });
 
   it("is the first where none is a loss", () => {

@@ -106,12 +106,18 @@ describe.each(FORMS)("an image of form %s", (form: Form) => {
     expect(await audit(target)).toMatchObject({ verdict: "unknown" });
   });
 
-  test("draws a warning where its command line lacks acpi_no_memhotplug and memory is hot-plugged", async () => {
+  test("draws a warning where its command line lacks acpi_no_memhotplug and memory is or can be hot-plugged", async () => {
     const target = new FakeTarget(form, {
       parameters: "console=ttyS0 xacpi_no_memhotplug",
       extraRam: [slots(0)],
     });
+    target.canGrow = false;
     expect((await audit(target)).warnings).toEqual([]);
+    for (const canGrow of [true, undefined]) {
+      target.canGrow = canGrow;
+      expect((await audit(target)).warnings).toEqual([expect.stringContaining("acpi_no_memhotplug")]);
+    }
+    target.canGrow = false;
     target.add(slots(0));
     const { verdict, warnings } = await audit(target);
     expect(verdict).toBe("accurate");

@@ -138,7 +138,7 @@ export async function startFakeGuest(options: FakeGuestOptions = {}): Promise<Fa
       { name: "type", type: "string" },
     ],
     "qom-get": (args) => {
-      if (args["path"] === "/machine") return "/objects/ram0";
+      if (args["path"] === "/machine" && args["property"] === "memory-backend") return "/objects/ram0";
       throw new Refusal("Property not found");
     },
     "query-memory-devices": () => [
