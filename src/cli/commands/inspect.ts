@@ -35,7 +35,7 @@ export function inspectCommand(context: Context, exit: (code: number) => void): 
         exit(inspection.image ? EXIT.yes : EXIT.unknown);
         return;
       }
-      const file = await readHeaderFile(subject);
+      const file = await readHeaderFile(subject, context.signal);
       if (options.json) printJson(context, fileJson(subject, file));
       else context.print(fileText(subject, file));
       exit(EXIT.yes);

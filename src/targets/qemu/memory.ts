@@ -31,6 +31,8 @@ export class GuestMemoryError extends QmpError {
 const GDB_READ_LIMIT = 64 * 1024;
 /** A span that is not in the map is looked up anew, but a flood of such spans is not. */
 const REFRESH_PAUSE_MS = 100;
+/** How long reads may keep the event loop to themselves. */
+const TURN_MS = 20;
 /** Events after which the map may be another one: memory taken away, PAM registers reset. */
 const STALE_AFTER: ReadonlySet<string> = new Set(["DEVICE_DELETED", "RESET"]);
 
@@ -70,6 +72,7 @@ export class GuestMemory implements PhysicalMemory {
   #shared: SharedRam = NOTHING_SHARED;
   #stale = false;
   #refreshedAt = 0;
+  #turnedAt = 0;
   #door: GdbDoor | undefined;
   #beforeWrite: (() => Promise<void>) | undefined;
   /** Gdb sessions come one after the other: QEMU has one stub. */
@@ -143,6 +146,7 @@ export class GuestMemory implements PhysicalMemory {
   /** @throws {MemoryAccessError} where any byte of the span is not RAM. */
   async read(address: bigint, length: number): Promise<Uint8Array> {
     const parts = await this.#partsOf("read", address, length);
+    await this.#takeTurns();
     // Every byte is filled below: zeroing first would cost as much as reading. No Buffer: its slice() is no copy.
     const bytes = new Uint8Array(Buffer.allocUnsafeSlow(length).buffer);
     for (const part of parts) {
@@ -228,6 +232,16 @@ export class GuestMemory implements PhysicalMemory {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
+  }
+
+  /**
+   * A read of a file never waits, so who reads much would keep Ctrl-C and QEMU's messages out. In a pause nothing is
+   * let in: it is short.
+   */
+  async #takeTurns(): Promise<void> {
+    if (this.#beforeWrite !== undefined || performance.now() - this.#turnedAt < TURN_MS) return;
+    await new Promise((resolve) => setImmediate(resolve));
+    this.#turnedAt = performance.now();
   }
 
   get #places(): GdbOptions {
