@@ -3,6 +3,7 @@ import { arch, cpus } from "node:os";
 import { columns } from "../src/report/text.ts";
 import { benchGuest } from "./guest.ts";
 import { benchHeaders, benchRangeSets } from "./pure.ts";
+import { benchRules, benchSimulation } from "./simulation.ts";
 import { type Measurement, verdict } from "./stats.ts";
 
 const ms = (value: number): string => (value < 0.1 ? value.toFixed(4) : value.toFixed(2));
@@ -14,7 +15,12 @@ for (const name of ["SIGINT", "SIGTERM"] as const) {
   process.on(name, () => controller.abort(new Error(`Interrupted by ${name}`)));
 }
 
-const rows: Measurement[] = [...(await benchHeaders()), ...(await benchRangeSets())];
+const rows: Measurement[] = [
+  ...(await benchRules()),
+  ...(await benchSimulation(controller.signal)),
+  ...(await benchHeaders()),
+  ...(await benchRangeSets()),
+];
 if (!pureOnly) {
   for (const ram of ["shared", "private"] as const)
     rows.push(...(await benchGuest(ram, say, controller.signal)));
@@ -31,8 +37,11 @@ if (json) {
     ms(row.median),
     ms(row.p99),
     ms(row.max),
+    row.peakMiB.toFixed(0),
     row.limit ? `${row.limit.of} <= ${row.limit.ms}` : "",
     verdict(row),
   ]);
-  process.stdout.write(columns([["milliseconds", "n", "median", "p99", "max", "asked", "met"], ...table]));
+  process.stdout.write(
+    columns([["milliseconds", "n", "median", "p99", "max", "peak MiB", "asked", "met"], ...table]),
+  );
 }

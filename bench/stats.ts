@@ -7,6 +7,8 @@ export interface Measurement {
   readonly median: number;
   readonly p99: number;
   readonly max: number;
+  /** The process's largest resident size so far, MiB; it only grows from line to line. */
+  readonly peakMiB: number;
   /** What is asked for: which figure, and at most how many milliseconds. */
   readonly limit?: { readonly of: "median" | "p99" | "max"; readonly ms: number };
 }
@@ -25,6 +27,7 @@ export function measured(
     median: at(0.5),
     p99: at(0.99),
     max: at(1),
+    peakMiB: process.resourceUsage().maxRSS / 1024,
     ...(limit ? { limit } : {}),
   };
 }

@@ -6,6 +6,7 @@ import { keepCommand } from "./commands/keep.ts";
 import { labCommand } from "./commands/lab.ts";
 import { plugCommand } from "./commands/plug.ts";
 import { rulesCommand } from "./commands/rules.ts";
+import { simulateCommand } from "./commands/simulate.ts";
 import type { Context } from "./context.ts";
 
 const EXIT_CODES = `
@@ -24,7 +25,15 @@ export function buildProgram(context: Context, version: string, exit: (code: num
     .description("Keeps kernel crash dumps complete while memory comes and goes")
     .version(version)
     .addHelpText("after", EXIT_CODES);
-  for (const command of [inspectCommand, auditCommand, keepCommand, plugCommand, labCommand, rulesCommand]) {
+  for (const command of [
+    inspectCommand,
+    auditCommand,
+    keepCommand,
+    plugCommand,
+    labCommand,
+    simulateCommand,
+    rulesCommand,
+  ]) {
     program.addCommand(command(context, exit));
   }
   return program;

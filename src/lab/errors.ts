@@ -17,3 +17,8 @@ export class GuestCommandError extends Error {
     );
   }
 }
+
+/** A run came to its end, but what it was to measure could not be measured. */
+export class MeasurementError extends Error {
+  override readonly name = "MeasurementError";
+}

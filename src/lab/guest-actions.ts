@@ -1,4 +1,5 @@
 /** What a scenario has a guest do, one function each. */
+import { dirname } from "node:path";
 import { crashKernel, parseIomem, systemRam } from "../layout/iomem.ts";
 import type { PhysicalRange } from "../layout/range.ts";
 import { RangeSet } from "../layout/range-set.ts";
@@ -15,17 +16,51 @@ const CAPTURE_PARAMETERS = "console=ttyS0 nr_cpus=1 reset_devices irqpoll panic=
 /** Without it the capture kernel takes hot-added memory as its own RAM, and /proc/vmcore cannot read it. */
 const NO_MEMHOTPLUG = "acpi_no_memhotplug";
 
+/** How the capture kernel is loaded. */
+export interface CaptureLoad {
+  readonly load: LoadCall;
+  /** Whether the capture kernel is told not to look for hot-added memory. */
+  readonly acpiNoMemhotplug: boolean;
+}
+
+/** The command that loads the capture kernel, over one that is loaded as well. */
+export function loadCommand({ load, acpiNoMemhotplug }: CaptureLoad): string {
+  const append = acpiNoMemhotplug ? `${CAPTURE_PARAMETERS} ${NO_MEMHOTPLUG}` : CAPTURE_PARAMETERS;
+  return `kexec ${SYSTEM_CALL[load]} --load-panic ${GUEST_VMLINUZ} --initrd=${GUEST_CAPTURE_INITRAMFS} --append="${append}"`;
+}
+
+/** The command that unloads the capture kernel. */
+export function unloadCommand({ load }: Pick<CaptureLoad, "load">): string {
+  return `kexec ${SYSTEM_CALL[load]} --load-panic --unload`;
+}
+
+const SYSTEM_CALL: Readonly<Record<LoadCall, string>> = {
+  kexec_file_load: "--kexec-file-syscall",
+  kexec_load: "--kexec-syscall",
+};
+
 /** Loads the capture kernel with the system call that is asked for, and checks that the kernel says so. */
-export async function loadCaptureKernel(
-  agent: AgentChannel,
-  options: { readonly load: LoadCall; readonly acpiNoMemhotplug: boolean },
-): Promise<void> {
-  const append = options.acpiNoMemhotplug ? `${CAPTURE_PARAMETERS} ${NO_MEMHOTPLUG}` : CAPTURE_PARAMETERS;
-  const call = options.load === "kexec_file_load" ? "--kexec-file-syscall" : "--kexec-syscall";
-  await agent.output(
-    `kexec ${call} --load-panic ${GUEST_VMLINUZ} --initrd=${GUEST_CAPTURE_INITRAMFS} --append="${append}" && grep -q 1 /sys/kernel/kexec_crash_loaded`,
-    120_000,
-  );
+export async function loadCaptureKernel(agent: AgentChannel, options: CaptureLoad): Promise<void> {
+  await agent.output(`${loadCommand(options)} && grep -q 1 /sys/kernel/kexec_crash_loaded`, 120_000);
+}
+
+/** A file to be written into a guest. */
+export interface GuestFile {
+  /** Absolute; its directory is made. */
+  readonly path: string;
+  /** Permission bits. */
+  readonly mode: number;
+  readonly text: string;
+}
+
+/** Writes files into the guest: each in one line of shell, whatever is in it. */
+export async function writeGuestFiles(agent: AgentChannel, files: readonly GuestFile[]): Promise<void> {
+  for (const { path, mode, text } of files) {
+    const content = Buffer.from(text).toString("base64");
+    await agent.output(
+      `mkdir -p ${dirname(path)} && echo ${content} | base64 -d > ${path} && chmod ${mode.toString(8)} ${path}`,
+    );
+  }
 }
 
 /** Waits until the guest has every block of `dimms` online. */

@@ -18,6 +18,8 @@ export interface GuestOptions {
   /** `shared`: RAM in a file that others can map, as hosts with DPDK or virtiofs have it; `private`: QEMU's default. */
   readonly ram: "shared" | "private";
   readonly accelerator: AcceleratorChoice;
+  /** What the kernel does with memory that is added: it brings it online, or leaves that to udev. Default `online`. */
+  readonly addedMemory?: "online" | "offline" | undefined;
   /** More kernel parameters. */
   readonly append?: string;
   readonly signal?: AbortSignal | undefined;
@@ -165,7 +167,7 @@ function launch(options: GuestOptions, directory: string): ChildProcess {
     ["-kernel", options.vmlinuz, "-initrd", options.initramfs],
     [
       "-append",
-      `console=ttyS0 ${crashkernel}memhp_default_state=online panic=5 ${options.append ?? ""}`.trim(),
+      `console=ttyS0 ${crashkernel}memhp_default_state=${options.addedMemory ?? "online"} panic=5 ${options.append ?? ""}`.trim(),
     ],
   ];
   // setpriv (util-linux, essential on Debian) sets the parent-death signal and becomes QEMU: the pid is QEMU's.

@@ -7,6 +7,7 @@ import type { LabSupplies } from "./fetch/supplies.ts";
 import { captureInitramfs, guestInitramfs } from "./initramfs.ts";
 import type { AcceleratorChoice } from "./guest.ts";
 import type { LabParts } from "./scenario.ts";
+import { udevEntries } from "./udev.ts";
 
 /** Parts on disk until disposed of. */
 export interface BuiltParts extends LabParts, AsyncDisposable {}
@@ -16,7 +17,7 @@ export async function buildParts(supplies: LabSupplies, accelerator: Accelerator
   const directory = await mkdtemp(join(tmpdir(), `kdump-hotplug-lab-${process.pid}-`));
   const remove = async (): Promise<void> => rm(directory, { recursive: true, force: true });
   try {
-    const { busybox, kexec, kernel, qemu } = supplies;
+    const { busybox, kexec, kernel, qemu, udev } = supplies;
     const capture = await captureInitramfs({ busybox, initScript: INIT_SCRIPT });
     const initramfs = join(directory, "guest.cpio.gz");
     const guest = {
@@ -25,6 +26,7 @@ export async function buildParts(supplies: LabSupplies, accelerator: Accelerator
       kexec,
       vmlinuz: kernel.vmlinuz,
       captureInitramfs: capture,
+      extraFiles: udev === undefined ? [] : await udevEntries(udev),
     };
     await writeFile(initramfs, await guestInitramfs(guest));
     return {

@@ -13,7 +13,7 @@ import { QemuMachine } from "../targets/qemu/machine.ts";
 import { nodeSha256 } from "../targets/sha256.ts";
 import { GuestCommandError, LostGuestError } from "./errors.ts";
 import { comparePages, type PageEvidence, readVmcore } from "./evidence.ts";
-import { type AcceleratorChoice, LabGuest } from "./guest.ts";
+import { type AcceleratorChoice, type GuestOptions, LabGuest } from "./guest.ts";
 import {
   fillMemory,
   type LoadCall,
@@ -97,8 +97,19 @@ export async function runScenario(
   const started = performance.now();
   const booted = await bootPatiently(parts, scenario, options);
   await using guest = booted.guest;
+  return await withLastWords(guest, options, async () =>
+    play(guest, scenario, booted.boots, performance.now() - started, options),
+  );
+}
+
+/** Runs `work`; where that fails in the guest, what its console said at last is logged. */
+export async function withLastWords<T>(
+  guest: LabGuest,
+  options: { readonly log: (line: string) => void; readonly signal?: AbortSignal | undefined },
+  work: () => Promise<T>,
+): Promise<T> {
   try {
-    return await play(guest, scenario, booted.boots, performance.now() - started, options);
+    return await work();
   } catch (error) {
     options.signal?.throwIfAborted();
     if (error instanceof LostGuestError || error instanceof GuestCommandError) {
@@ -111,16 +122,14 @@ export async function runScenario(
 /** Boots a guest. One that dies before it gets to its shell is started again, and KVM that does not work is given up. */
 export async function bootPatiently(
   parts: LabParts,
-  scenario: Pick<Scenario, "ramMiB" | "crashkernelMiB" | "ram">,
+  wanted: Pick<GuestOptions, "ramMiB" | "crashkernelMiB" | "ram" | "addedMemory">,
   options: { readonly log: (line: string) => void; readonly signal?: AbortSignal | undefined },
 ): Promise<{ readonly guest: LabGuest; readonly boots: number }> {
   for (let boots = 1; ; boots++) {
     try {
-      const { ramMiB, crashkernelMiB, ram } = scenario;
-      return {
-        guest: await LabGuest.boot({ ...parts, ramMiB, crashkernelMiB, ram, signal: options.signal }),
-        boots,
-      };
+      const { ramMiB, crashkernelMiB, ram, addedMemory } = wanted;
+      const machine = { ramMiB, crashkernelMiB, ram, addedMemory };
+      return { guest: await LabGuest.boot({ ...parts, ...machine, signal: options.signal }), boots };
     } catch (error) {
       if (!(error instanceof LostGuestError)) throw error;
       if (parts.accelerator.current === "kvm") {

@@ -25,8 +25,9 @@ export interface Explanation {
  * @param all - whether lines of files that do not concern the event are shown too.
  */
 export function explainText(explanation: Explanation, all: boolean): string {
-  const { outcome, effect, systemd, crashHotplug, files } = explanation;
+  const { outcome, effect, systemd, crashHotplug, files, diagnostics } = explanation;
   const { event } = outcome;
+  const remarks = diagnostics.filter(({ severity }) => severity !== "style");
   const parts = [
     `${event.action}@${printable(event.device.devpath)}: udev of systemd ${systemd}, ${counted(files, "file")} of rules, crash_hotplug ${crashHotplug}\n`,
     lineText(outcome, all),
@@ -35,6 +36,7 @@ export function explainText(explanation: Explanation, all: boolean): string {
       "Assumed",
       outcome.assumptions.map(({ path, line, text }) => `${path}:${line} ${text}`),
     ),
+    section("udev says of the files", remarks.map(formatDiagnostic)),
     section("udev would log", outcome.problems.map(formatDiagnostic)),
     section("Effect on kdump", describeEffect(effect)),
   ];

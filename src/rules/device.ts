@@ -45,21 +45,24 @@ export interface DeviceSpec {
   readonly parent?: UdevDevice | undefined;
 }
 
+const NO_PROPERTIES: ReadonlyMap<string, string> = new Map();
+const NO_TAGS: ReadonlySet<string> = new Set();
+
 /** A device from what is known about it. */
 export function makeDevice(spec: DeviceSpec): UdevDevice {
-  const attributes = new Map(Object.entries(spec.attributes ?? {}));
+  const attributes = spec.attributes ?? {};
   return {
     devpath: spec.devpath,
     sysname: sysnameOf(spec.devpath),
     subsystem: spec.subsystem,
     driver: spec.driver,
-    properties: new Map(Object.entries(spec.properties ?? {})),
-    tags: new Set(spec.tags),
+    properties: spec.properties ? new Map(Object.entries(spec.properties)) : NO_PROPERTIES,
+    tags: spec.tags ? new Set(spec.tags) : NO_TAGS,
     links: spec.links ?? [],
     node: spec.node,
     ifindex: spec.ifindex,
     parent: spec.parent,
-    attribute: (name) => attributes.get(name),
+    attribute: (name) => (Object.hasOwn(attributes, name) ? attributes[name] : undefined),
   };
 }
 
@@ -90,9 +93,14 @@ function crashHotplugAttribute({ crashHotplug }: KernelSpec): Readonly<Record<st
   return crashHotplug === "absent" ? {} : { crash_hotplug: crashHotplug };
 }
 
+/** Thousands of blocks have one parent. */
+const MEMORY_ROOTS = new WeakMap<KernelSpec, UdevDevice>();
+
 /** /sys/devices/system/memory: a device without subsystem (`subsys_system_register`), the parent of every block. */
 export function memoryRoot(kernel: KernelSpec): UdevDevice {
-  return makeDevice({
+  const known = MEMORY_ROOTS.get(kernel);
+  if (known) return known;
+  const root = makeDevice({
     devpath: "/devices/system/memory",
     attributes: {
       auto_online_blocks: kernel.autoOnline ?? "offline",
@@ -100,6 +108,8 @@ export function memoryRoot(kernel: KernelSpec): UdevDevice {
       ...crashHotplugAttribute(kernel),
     },
   });
+  MEMORY_ROOTS.set(kernel, root);
+  return root;
 }
 
 /** /sys/devices/system/cpu. */

@@ -34,6 +34,8 @@ const KNOWN: Readonly<Record<string, Readonly<Record<string, Known>>>> = {
   "kdump-udev-throttle": { "": { effect: "throttled-reload" } },
   // openSUSE kdump, init/load-once.sh: job file and flock -n. Its rule calls it only where an image is loaded.
   "load-once.sh": { "": { effect: "coalesced-reload" } },
+  // Ours: one load in flight, one more for all calls meanwhile.
+  "kdump-load-over": { "": { effect: "coalesced-reload" } },
   // kdump-tools: both do nothing where kexec_crash_loaded is 0.
   "kdump-config": {
     "try-reload": { effect: "reload", latches: true },

@@ -3,7 +3,7 @@ import { EXIT, exitOfError, exitOfVerdict, mainError, UsageError } from "../../s
 import { CoreHeaderError } from "../../src/elfcore/error.ts";
 import { decodeCoreHeader } from "../../src/elfcore/decode.ts";
 import { ImageError } from "../../src/image/error.ts";
-import { GuestCommandError, LostGuestError } from "../../src/lab/errors.ts";
+import { GuestCommandError, LostGuestError, MeasurementError } from "../../src/lab/errors.ts";
 import { SupplyError } from "../../src/lab/fetch/errors.ts";
 import { PlugSizeError, UnfinishedPlugError } from "../../src/keeper/plug.ts";
 import { KeeperBusyError } from "../../src/targets/qemu/keeper-lock.ts";
@@ -63,6 +63,7 @@ describe("an exit code", () => {
     ["a DIMM without its header", new UnfinishedPlugError(dimm, false, new Error("x")), EXIT.no],
     ["a DIMM in a guest that was lost", new UnfinishedPlugError(dimm, false, closed), EXIT.lost],
     ["a second keeper", new KeeperBusyError("x"), EXIT.unknown],
+    ["a run that could not be measured", new MeasurementError("x"), EXIT.unknown],
     ["a failed command in the guest", new GuestCommandError("false", 1, ""), EXIT.no],
     ["a refused QMP command", new QmpCommandError("stop", "GenericError", "x"), EXIT.unknown],
     ["a missing file", Object.assign(new Error("x"), { code: "ENOENT" }), EXIT.usage],

@@ -75,6 +75,13 @@ describe("wrong usage", () => {
     [["keep", "qmp:/a"], /give --once/],
     [["lab", "run", "--load", "reboot"], /Allowed choices are kexec_file_load, kexec_load/],
     [["lab", "run", "--only", "us"], /Allowed choices/],
+    [["lab", "run", "--policy", "rhel9"], /expected one of none, rhel7, rhel8, .*, all/],
+    [["lab", "run", "--policy", "none", "--policy", "us"], /argument 'us' is invalid/],
+    [["lab", "run", "--policy", "all", "--private-ram"], /leave out --only, --private-ram/],
+    [["lab", "run", "--policy", "all", "--only", "plug"], /leave out --only, --private-ram/],
+    [["lab", "run", "--policy", "all", "--dimm", "64M"], /not a multiple of 128M/],
+    [["lab", "run", "--udev", "trixie"], /--udev goes with --policy/],
+    [["lab", "run", "--policy", "none", "--udev", "sid"], /Allowed choices are bullseye, bookworm, trixie/],
   ])("%j says what is wrong on stderr, exit code 2", async (args, words) => {
     const { code, stdout, stderr } = await ended(args);
     expect(code).toBe(2);

@@ -1,11 +1,12 @@
 /** What tests on real kernels share: the lab's supplies and initramfs images, and guests made of them. */
 import { supply } from "../../src/lab/fetch/supplies.ts";
-import { AcceleratorChoice, type LabGuest } from "../../src/lab/guest.ts";
+import type { UdevSuite } from "../../src/lab/fetch/udev.ts";
+import { AcceleratorChoice, type GuestOptions, type LabGuest } from "../../src/lab/guest.ts";
 import { buildParts, type BuiltParts } from "../../src/lab/parts.ts";
 import { loadCaptureKernel } from "../../src/lab/guest-actions.ts";
 import { bootPatiently, type Scenario } from "../../src/lab/scenario.ts";
 
-type BootOptions = Partial<Pick<Scenario, "ramMiB" | "crashkernelMiB" | "ram">>;
+type BootOptions = Partial<Pick<GuestOptions, "ramMiB" | "crashkernelMiB" | "ram" | "addedMemory">>;
 
 /** One kernel's lab. Close it. */
 export class Lab {
@@ -47,9 +48,9 @@ export class Lab {
  *     afterAll(() => lab?.close());
  *     describe.skipIf(!lab)("bad input", …);
  */
-export async function openLab(what: string, kernel = "6.1"): Promise<Lab | undefined> {
+export async function openLab(what: string, kernel = "6.1", udev?: UdevSuite): Promise<Lab | undefined> {
   try {
-    const supplies = await supply({ kernel, install: false, log: () => undefined });
+    const supplies = await supply({ kernel, udev, install: false, log: () => undefined });
     return new Lab(await buildParts(supplies, new AcceleratorChoice()));
   } catch (error) {
     console.error(`Skipped: ${what}, because ${error instanceof Error ? error.message : String(error)}`);

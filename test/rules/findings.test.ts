@@ -10,6 +10,7 @@ import { KDUMP_POLICIES, ONLINE_POLICIES } from "../../src/rules/policies/all.ts
 import { DEBIAN, UBUNTU2004 } from "../../src/rules/policies/debian.ts";
 import { ONLINE, ONLINE_RHEL7, ONLINE_RHEL8 } from "../../src/rules/policies/onlining.ts";
 import type { RulePolicy } from "../../src/rules/policies/policy.ts";
+import { RELOAD_OVER } from "../../src/rules/policies/reload-over.ts";
 import { RHEL7, RHEL8, RHEL_GUARDED } from "../../src/rules/policies/rhel.ts";
 import { SUSE } from "../../src/rules/policies/suse.ts";
 import { verifyRules } from "../../src/rules/verify.ts";
@@ -87,6 +88,9 @@ describe("our versions of the distributions' rules", () => {
     [SUSE, "add:memory40", "coalesced-reload", "skipped"],
     [SUSE, "online:memory40", "nothing", "nothing"],
     [SUSE, "add:cpu3", "nothing", "nothing"],
+    [RELOAD_OVER, "online:memory40", "coalesced-reload", "coalesced-reload"],
+    [RELOAD_OVER, "add:memory40", "nothing", "nothing"],
+    [RELOAD_OVER, "remove:cpu3", "coalesced-reload", "coalesced-reload"],
   ] as const)("$name on %s", (policy, event, old, updating) => {
     for (const version of [219, 239, 257] as const) {
       expect(kind(setOf(policy, version), event)).toBe(old);

@@ -1,5 +1,6 @@
 /** `lab fetch` and `lab run`: prove it on real kernels. */
 import { Command, Option } from "commander";
+import { UDEV_SUITES, type UdevSuite } from "../../lab/fetch/udev.ts";
 import { fetchAll, supply } from "../../lab/fetch/supplies.ts";
 import { AcceleratorChoice } from "../../lab/guest.ts";
 import { buildParts } from "../../lab/parts.ts";
@@ -8,7 +9,8 @@ import { runScenario, type ScenarioResult, type Way } from "../../lab/scenario.t
 import { SCHEMA_VERSION } from "../../report/json.ts";
 import { labRunJson, labRunText, WAY_WORDS } from "../../report/lab-run.ts";
 import { type Context, printJson } from "../context.ts";
-import { EXIT } from "../exit.ts";
+import { EXIT, UsageError } from "../exit.ts";
+import { collectPolicy, POLICY_HELP, type PolicyChoice, runPolicies } from "./lab-policies.ts";
 import { jsonOption, parseCount, parseDimmSize, parseRamSize } from "../options.ts";
 
 export function labCommand(context: Context, exit: (code: number) => void): Command {
@@ -21,7 +23,7 @@ export function labCommand(context: Context, exit: (code: number) => void): Comm
 function fetchCommand(context: Context, exit: (code: number) => void): Command {
   return new Command("fetch")
     .description(
-      "fetch the kernels, kexec-tools and busybox of the lab into the cache; a second call downloads nothing",
+      "fetch the kernels, kexec-tools, busybox and udev of the lab into the cache; a second call downloads nothing",
     )
     .addOption(jsonOption())
     .action(async (options: { readonly json?: true }) => {
@@ -47,6 +49,8 @@ interface RunOptions {
   readonly busybox?: string;
   readonly kexec?: string;
   readonly json?: true;
+  readonly policy?: readonly PolicyChoice[];
+  readonly udev?: UdevSuite;
 }
 
 function runCommand(context: Context, exit: (code: number) => void): Command {
@@ -81,12 +85,28 @@ function runCommand(context: Context, exit: (code: number) => void): Command {
           .choices(["auto", "kvm", "tcg"])
           .default("auto"),
       )
+      .addOption(
+        new Option(
+          "--policy <name>",
+          `instead of a panic: what a way of keeping kdump accurate costs, with a real udevd; may be repeated (${POLICY_HELP})`,
+        ).argParser(collectPolicy),
+      )
+      .addOption(
+        new Option("--udev <suite>", "with --policy: whose udev (default: the kernel's own)").choices(
+          UDEV_SUITES,
+        ),
+      )
       .option("--qemu <file>", "qemu-system-x86_64")
       .option("--busybox <file>", "a static busybox")
       .option("--kexec <file>", "kexec of kexec-tools")
       .addOption(jsonOption())
       .action(async (options: RunOptions) => {
-        const { kernel, qemu, busybox, kexec } = options;
+        const { policy, kernel, qemu, busybox, kexec } = options;
+        checkPolicyOptions(options);
+        if (policy) {
+          exit(await runPolicies(context, { ...options, policy }));
+          return;
+        }
         const supplies = await supply({
           kernel,
           qemu,
@@ -124,4 +144,13 @@ function runCommand(context: Context, exit: (code: number) => void): Command {
         );
       })
   );
+}
+
+/** @throws {UsageError} for options of the one kind of run that were given for the other. */
+function checkPolicyOptions({ policy, udev, only, privateRam, acpiNoMemhotplug }: RunOptions): void {
+  if (!policy && udev !== undefined) throw new UsageError("--udev goes with --policy");
+  if (policy && (only !== undefined || privateRam || !acpiNoMemhotplug))
+    throw new UsageError(
+      "--policy neither panics the guest nor does without a shared RAM file: leave out --only, --private-ram and --no-acpi-no-memhotplug",
+    );
 }

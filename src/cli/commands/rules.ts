@@ -1,6 +1,7 @@
 /** `rules explain` and `rules check`: what udev rules do to kdump on each event, and what is wrong with them. */
 import { Command, InvalidArgumentError, Option } from "commander";
 import { checkJson, checkText, explainJson, explainText } from "../../report/rules.ts";
+import { formatDiagnostic } from "../../rules/diagnostic.ts";
 import type { CrashHotplug } from "../../rules/device.ts";
 import { ALL_DIALECTS, type Dialect, NEWEST, parseDialect } from "../../rules/dialect.ts";
 import { effectOf } from "../../rules/effect.ts";
@@ -85,7 +86,10 @@ function explainCommand(context: Context, exit: (code: number) => void): Command
       };
       if (options.json) printJson(context, explainJson(explanation));
       else context.print(explainText(explanation, options.all === true));
-      exit(EXIT.yes);
+      // What was dropped or cut does not do what its author meant: the answer is about the rest.
+      const bad = explanation.diagnostics.find(({ severity }) => severity === "error");
+      if (bad) context.say(`Cannot read all of the rules: ${formatDiagnostic(bad)}`);
+      exit(bad ? EXIT.usage : EXIT.yes);
     });
 }
 

@@ -123,14 +123,15 @@ export class PrivateApt {
   }
 
   /**
-   * A package and everything it depends on, as apt would install it on this state.
+   * Packages and everything they depend on, as apt would install them on this state.
    *
-   * @throws {FetchError} where apt finds no way to install it.
+   * @throws {FetchError} where apt finds no way to install them.
    */
-  async closure(name: string): Promise<readonly PackageVersion[]> {
-    const args = ["install", "--simulate", "--no-install-recommends", name];
-    const result = await this.#run("apt-get", args, `apt-get install --simulate ${name}`, 60);
-    if (result.code !== 0) throw new FetchError(`apt cannot resolve ${name}: ${aptTrouble(result)}`);
+  async closure(...names: readonly string[]): Promise<readonly PackageVersion[]> {
+    const words = names.join(" ");
+    const args = ["install", "--simulate", "--no-install-recommends", ...names];
+    const result = await this.#run("apt-get", args, `apt-get install --simulate ${words}`, 60);
+    if (result.code !== 0) throw new FetchError(`apt cannot resolve ${words}: ${aptTrouble(result)}`);
     return parseSimulation(result.stdout);
   }
 

@@ -4,8 +4,8 @@
 export interface MissingSupply {
   /** What it is, in words: `kernel 6.1`. */
   readonly what: string;
-  /** The option that supplies it by hand: `--kernel FILE`. */
-  readonly option: string;
+  /** The option that supplies it by hand: `--kernel FILE`; undefined where there is none. */
+  readonly option: string | undefined;
   /** Why it is not here: one clause, no final period. */
   readonly reason: string;
 }
@@ -22,7 +22,10 @@ export class SupplyError extends Error {
   readonly missing: readonly MissingSupply[];
 
   constructor(missing: readonly MissingSupply[]) {
-    const lines = missing.map(({ what, option, reason }) => `  ${what}: ${reason} (by hand: ${option})`);
+    const lines = missing.map(
+      ({ what, option, reason }) =>
+        `  ${what}: ${reason}${option === undefined ? "" : ` (by hand: ${option})`}`,
+    );
     super(["The lab lacks:", ...lines].join("\n"));
     this.missing = missing;
   }

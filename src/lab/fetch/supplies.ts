@@ -20,6 +20,14 @@ import { probeQemu, type QemuSupply } from "./qemu.ts";
 import { supplyQemu } from "./qemu-supply.ts";
 import { RunError } from "./run.ts";
 import { readOwnSources } from "./suites.ts";
+import {
+  fetchUdev,
+  UDEV_SUITES,
+  udevEntryName,
+  udevFromEntry,
+  type UdevSuite,
+  type UdevSupply,
+} from "./udev.ts";
 import { Workshop, type FetchContext } from "./workshop.ts";
 
 /** What a lab guest is made of. All paths are absolute and exist. */
@@ -29,6 +37,8 @@ export interface LabSupplies {
   /** A static busybox. */
   readonly busybox: string;
   readonly kexec: KexecSupply;
+  /** Only where it was asked for. */
+  readonly udev: UdevSupply | undefined;
 }
 
 /** What `lab fetch` leaves in the cache. */
@@ -38,6 +48,8 @@ export interface FetchedSupplies {
   readonly kernels: readonly KernelSupply[];
   readonly busybox: string;
   readonly kexec: KexecSupply;
+  /** Oldest suite first. */
+  readonly udevs: readonly UdevSupply[];
 }
 
 /** Where talk goes, and how it is interrupted. */
@@ -55,6 +67,8 @@ export interface SupplyOptions extends FetchOptions {
   readonly qemu?: string | undefined;
   readonly busybox?: string | undefined;
   readonly kexec?: string | undefined;
+  /** The suite whose udev the guest gets. Default: the guest has none. */
+  readonly udev?: UdevSuite | undefined;
   /** Whether QEMU may be installed on this machine, given root. Default true. */
   readonly install?: boolean | undefined;
 }
@@ -98,18 +112,25 @@ export async function supply(options: SupplyOptions, machine: Machine = thisMach
     kexecPath === undefined
       ? await session.kexec()
       : await session.get("kexec", "--kexec FILE", () => givenKexec(machine, kexecPath, signal));
-  if (qemu === undefined || kernelSupply === undefined || busybox === undefined || kexec === undefined) {
+  const udev = options.udev === undefined ? undefined : await session.udev(options.udev);
+  if (
+    qemu === undefined ||
+    kernelSupply === undefined ||
+    busybox === undefined ||
+    kexec === undefined ||
+    session.missing.length > 0
+  ) {
     throw new SupplyError(session.missing);
   }
   options.log(
     `QEMU ${qemu.version} (${qemu.path}), kernel ${kernelSupply.release}, kexec-tools ${kexec.version}`,
   );
-  return { qemu, kernel: kernelSupply, busybox, kexec };
+  return { qemu, kernel: kernelSupply, busybox, kexec, udev };
 }
 
 /**
- * Gets everything that the lab needs: QEMU, and into the cache all three kernels, busybox and kexec. What is there and
- * whole is not fetched again.
+ * Gets everything that the lab needs: QEMU, and into the cache all three kernels, busybox, kexec and each suite's
+ * udev. What is there and whole is not fetched again.
  *
  * @throws {SupplyError} once, with everything that could not be fetched; the rest is in the cache then.
  */
@@ -126,10 +147,15 @@ export async function fetchAll(
   }
   const busybox = await session.busybox();
   const kexec = await session.kexec();
+  const udevs: UdevSupply[] = [];
+  for (const suite of UDEV_SUITES) {
+    const udev = await session.udev(suite);
+    if (udev !== undefined) udevs.push(udev);
+  }
   if (qemu === undefined || busybox === undefined || kexec === undefined || session.missing.length > 0) {
     throw new SupplyError(session.missing);
   }
-  return { qemu, kernels, busybox, kexec };
+  return { qemu, kernels, busybox, kexec, udevs };
 }
 
 async function openSession(options: FetchOptions, machine: Machine): Promise<Session> {
@@ -149,7 +175,7 @@ class Session implements AsyncDisposable {
   }
 
   /** The value; or undefined, and its reason among `missing`. */
-  async get<T>(what: string, option: string, how: () => Promise<T>): Promise<T | undefined> {
+  async get<T>(what: string, option: string | undefined, how: () => Promise<T>): Promise<T | undefined> {
     try {
       return await how();
     } catch (error) {
@@ -190,6 +216,12 @@ class Session implements AsyncDisposable {
   kexec(): Promise<KexecSupply | undefined> {
     return this.get("kexec", "--kexec FILE", async () =>
       kexecFromEntry(await this.#entry(KEXEC_ENTRY, fetchKexec)),
+    );
+  }
+
+  udev(suite: UdevSuite): Promise<UdevSupply | undefined> {
+    return this.get(`udev of ${suite}`, undefined, async () =>
+      udevFromEntry(suite, await this.#entry(udevEntryName(suite), (workshop) => fetchUdev(workshop, suite))),
     );
   }
 

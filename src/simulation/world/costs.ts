@@ -30,6 +30,8 @@ export interface Costs {
   readonly load: number;
   /** Of it the system call: the kexec lock is held, and no image is there. */
   readonly loadCall: number;
+  /** What a load takes longer for each DIMM that is there (a line of /proc/iomem, an entry of firmware/memmap). */
+  readonly loadPerDimm: number;
   /** The kernel's own handler, once: the kexec lock is held, and the pointer is NULL while it copies. */
   readonly handler: number;
   /** A re-arm, whole: one kexec_load that lists the header and a page or two. The kexec lock is held. */
@@ -80,6 +82,7 @@ export const DEFAULT_COSTS: SourcedCosts = {
   reloadWork: documented(150, "a reload takes 0.5 to 1 s (kdump-utils 227c185): its share of 0.6 s"),
   load: documented(400, "a reload takes 0.5 to 1 s (kdump-utils 227c185): its share of 0.6 s"),
   loadCall: measured(116, `kexec_load of all segments, 105 to 127 ms (${LAB})`),
+  loadPerDimm: assumed(0.03, "three small files of sysfs for each DIMM, 9.6 us each"),
   handler: assumed(0.05, "two resource walks and a copy: tens of microseconds; up to 49 ms under TCG"),
   rearm: measured(1.75, `median of 200 (${LAB})`),
   reaction: measured(5, `QMP event to install (${LAB})`),
@@ -106,6 +109,7 @@ export function plainCosts(costs: SourcedCosts): Costs {
     reloadWork: reloadWork.value,
     load: load.value,
     loadCall: loadCall.value,
+    loadPerDimm: costs.loadPerDimm.value,
     handler: handler.value,
     rearm: rearm.value,
     reaction: costs.reaction.value,

@@ -7,8 +7,8 @@ import type { Costs } from "./costs.ts";
 import type { Kexec } from "./kexec.ts";
 import { type Program, sleep, spawn } from "./process.ts";
 
-/** Who acts when something changes; `kernel` is Linux's own handler (6.6 and newer). */
-export type Keeper = "in-place" | "re-arm" | "reload-over" | "kernel" | "nobody";
+/** Who acts when something changes, beside udev and the kernel's own handler. */
+export type Keeper = "in-place" | "re-arm" | "nobody";
 
 /** A keeper at work. */
 export class ReconcileLoop {
@@ -53,12 +53,6 @@ export function keeperAction(
         yield sleep(clock, costs.reaction);
         yield* kexec.rearm();
       };
-    case "reload-over":
-      return function* () {
-        yield sleep(clock, costs.reaction);
-        yield* kexec.load();
-      };
-    case "kernel":
     case "nobody":
       return undefined;
   }

@@ -63,7 +63,8 @@ export class Kexec {
    * is given up as that begins (do_kexec_load frees the old image first). @returns its exit status.
    */
   *load(): Program<number> {
-    const { load, loadCall, imageBytes } = this.#costs;
+    const { loadCall, loadPerDimm, imageBytes } = this.#costs;
+    const load = this.#costs.load + loadPerDimm * this.#state.dimmCount;
     const loader = this.#state.snapshot();
     yield sleep(this.#clock, Math.max(0, load - loadCall));
     if (this.#state.locked) {

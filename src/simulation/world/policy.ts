@@ -5,6 +5,7 @@ import { parseDialect } from "../../rules/dialect.ts";
 import { DEBIAN, UBUNTU2004 } from "../../rules/policies/debian.ts";
 import { ONLINE, ONLINE_RHEL7, ONLINE_RHEL8 } from "../../rules/policies/onlining.ts";
 import type { RulePolicy } from "../../rules/policies/policy.ts";
+import { RELOAD_OVER } from "../../rules/policies/reload-over.ts";
 import { RHEL7, RHEL8, RHEL_GUARDED } from "../../rules/policies/rhel.ts";
 import { SUSE } from "../../rules/policies/suse.ts";
 import { SimulationError } from "../error.ts";
@@ -16,7 +17,7 @@ export interface Policy {
   readonly title: string;
   /** What udev does on each event: bringing memory online, and what the distribution does to kdump. */
   readonly rules: RuleSet;
-  /** Who acts beside udev. */
+  /** Who acts beside udev, and beside a kernel that updates the header itself. */
   readonly keeper: Keeper;
   /** Whether the policy needs a kernel that updates the header itself. */
   readonly needsCrashHotplug: boolean;
@@ -56,10 +57,10 @@ export const POLICIES: readonly Policy[] = [
     name: "kernel",
     title: "Linux 6.6 and newer: its own handler, one rewrite for each block",
     rules: ruleSet(parseDialect("257"), ONLINE_RHEL8, RHEL_GUARDED),
-    keeper: "kernel",
+    keeper: "nobody",
     needsCrashHotplug: true,
   },
-  byKeeper("reload-over", "load over the loaded image, never an unload first", "reload-over"),
+  byRules(RELOAD_OVER, "257"),
   byKeeper("re-arm", "re-arm from inside: kexec_load of the header alone", "re-arm"),
   byKeeper("in-place", "write the header in place, from outside", "in-place"),
 ];

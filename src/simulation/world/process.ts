@@ -6,8 +6,11 @@
  */
 import type { Cancel, VirtualClock } from "./clock.ts";
 
-/** What a program waits for: it is told how to go on, and gives back how to wait no more. */
-export type Wait = (resume: () => void) => Cancel;
+/**
+ * What a program waits for: it is told how to go on, and gives back how to wait no more; or nothing, where there is
+ * nothing to wait for and the program goes on at once.
+ */
+export type Wait = (resume: () => void) => Cancel | undefined;
 
 /** A program. Its value is its exit status. */
 export type Program<T = void> = Generator<Wait, T | Killed, void>;
@@ -25,10 +28,11 @@ export interface Process {
 export function spawn<T>(program: Program<T>, ended: (value: T | Killed) => void = () => undefined): Process {
   let cancel: Cancel | undefined;
   const step = (): void => {
-    cancel = undefined;
-    const next = program.next();
-    if (next.done) ended(next.value);
-    else cancel = next.value(step);
+    for (cancel = undefined; cancel === undefined;) {
+      const next = program.next();
+      if (next.done) return ended(next.value);
+      cancel = next.value(step);
+    }
   };
   step();
   return {
@@ -43,5 +47,5 @@ export function spawn<T>(program: Program<T>, ended: (value: T | Killed) => void
 
 /** Waits `ms`. */
 export function sleep(clock: VirtualClock, ms: number): Wait {
-  return (resume) => clock.after(ms, resume);
+  return (resume) => (ms === 0 ? undefined : clock.after(ms, resume));
 }

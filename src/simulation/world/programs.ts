@@ -33,6 +33,8 @@ export class Programs {
   readonly #kdumpLock: Lock;
   readonly #throttleLock: Lock;
   readonly #jobsLock: Lock;
+  /** Of the load that comes after the one in flight. */
+  readonly #nextLock: Lock;
   /** /run/kdump.jobs: how many calls came since the holder looked. */
   #jobs = 0;
 
@@ -43,6 +45,7 @@ export class Programs {
     this.#kdumpLock = new Lock(clock);
     this.#throttleLock = new Lock(clock);
     this.#jobsLock = new Lock(clock);
+    this.#nextLock = new Lock(clock);
   }
 
   /** Runs a command of rules, as far as it has to do with kdump, in the process that calls it. */
@@ -51,11 +54,11 @@ export class Programs {
       case "throttled-reload":
         return this.#throttler();
       case "coalesced-reload":
-        return this.#loadOnce();
+        return command.program === "kdump-load-over" ? this.#loadOver() : this.#loadOnce();
       case "unload":
         return this.#unload();
       case "reload":
-        return command.program === "kexec" ? this.#loadOver() : this.#reload(command.latches);
+        return command.program === "kexec" ? this.#load() : this.#reload(command.latches);
     }
   }
 
@@ -105,6 +108,23 @@ export class Programs {
     }
   }
 
+  /** Ours: whoever gets the first lock waits for the load in flight; its own will see all events until then. */
+  *#loadOver(): Program {
+    const { clock, costs, kexec } = this.#around;
+    if (!this.#nextLock.tryTake()) return;
+    try {
+      yield this.#kdumpLock.take();
+    } finally {
+      this.#nextLock.release();
+    }
+    try {
+      yield sleep(clock, costs.reloadWork);
+      yield* kexec.load();
+    } finally {
+      this.#kdumpLock.release();
+    }
+  }
+
   *#unload(): Program {
     yield this.#kdumpLock.take();
     try {
@@ -114,7 +134,7 @@ export class Programs {
     }
   }
 
-  *#loadOver(): Program {
+  *#load(): Program {
     yield* this.#around.kexec.load();
   }
 }

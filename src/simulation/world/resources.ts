@@ -17,7 +17,7 @@ export class SerialServer {
     return (resume) => {
       const { now } = this.#clock;
       this.#free = Math.max(this.#free, now) + ms;
-      return this.#clock.after(this.#free - now, resume);
+      return this.#free === now ? undefined : this.#clock.after(this.#free - now, resume);
     };
   }
 }
@@ -52,9 +52,9 @@ export class Lock {
   /** Waits until it is taken. Who is killed while the lock is on its way to it does not keep it. */
   take(): Wait {
     return (resume) => {
+      if (this.tryTake()) return undefined;
       const waiter: Waiter = { resume, granted: undefined };
-      if (this.tryTake()) this.#grant(waiter);
-      else this.#waiting.push(waiter);
+      this.#waiting.push(waiter);
       return () => {
         if (waiter.granted) {
           waiter.granted();

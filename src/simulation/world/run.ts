@@ -1,4 +1,5 @@
 /** Runs a scenario under a policy, and says what it came to. */
+import { SimulationError } from "../error.ts";
 import type { KernelModel } from "../kernels.ts";
 import type { LoadCall } from "../load.ts";
 import type { Costs } from "./costs.ts";
@@ -36,6 +37,8 @@ export interface PolicyRun {
   /** Events that the simulation itself had. */
   readonly simulatedEvents: number;
   readonly intervals: readonly Interval[];
+  /** What it is like from then on. */
+  readonly final: Pick<Interval, "condition" | "missingBytes">;
 }
 
 /** What is run. */
@@ -52,8 +55,18 @@ export interface RunOptions {
 /** No wait for udev in a scenario is longer. */
 const LONGEST_SETTLE = 1e9;
 
-/** Runs it. The same options give the same result. */
+/**
+ * Runs it. The same options give the same result.
+ *
+ * @throws {SimulationError} where the policy cannot run on that kernel.
+ */
 export function runPolicy({ scenario, policy, costs, kernel, call, trace }: RunOptions): PolicyRun {
+  const updatesHeader = kernel.crashElfcorehdrSize !== undefined && call === "kexec_file_load";
+  if (policy.needsCrashHotplug && !updatesHeader)
+    throw new SimulationError(
+      `policy ${policy.name}`,
+      `it needs a kernel that updates the header itself: expected kernel 6.12 and kexec_file_load, not ${kernel.name} and ${call}`,
+    );
   const timeline = new Timeline("accurate");
   const { bootBlocks, cpus } = scenario;
   const world = new World({
@@ -73,6 +86,7 @@ export function runPolicy({ scenario, policy, costs, kernel, call, trace }: RunO
   world.clock.run();
   const quiet = world.clock.now;
   const intervals = timeline.finish(quiet);
+  const { condition, missingBytes } = world.state;
   return {
     policy,
     uevents: world.uevents,
@@ -81,12 +95,13 @@ export function runPolicy({ scenario, policy, costs, kernel, call, trace }: RunO
     processed: world.udevd.lastEmpty,
     quiet,
     accurate:
-      world.state.condition === "accurate"
-        ? (intervals.findLast(({ condition }) => condition !== "accurate")?.end ?? 0)
+      condition === "accurate"
+        ? (intervals.findLast((interval) => interval.condition !== "accurate")?.end ?? 0)
         : undefined,
     killedWorkers: world.udevd.timeouts,
     simulatedEvents: world.clock.happened,
     intervals,
+    final: { condition, missingBytes: condition === "blind" ? 0 : missingBytes },
   };
 }
 

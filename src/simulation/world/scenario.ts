@@ -1,5 +1,6 @@
 /** What happens to the machine: scenarios, built in and from files. */
 import { BLOCK_SIZE } from "../dimms.ts";
+import { SimulationError } from "../error.ts";
 
 /** One step; steps follow each other. Times in milliseconds. */
 export type ScenarioStep =
@@ -93,3 +94,13 @@ export const SCENARIOS: readonly Scenario[] = [
     steps: [{ step: "coldplug" }],
   },
 ];
+
+/** The built-in scenario of that name. @throws {SimulationError} which lists the names. */
+export function scenarioOf(name: string): Scenario {
+  const scenario = SCENARIOS.find((candidate) => candidate.name === name);
+  if (scenario) return scenario;
+  throw new SimulationError(
+    `scenario ${JSON.stringify(name)}`,
+    `expected one of ${SCENARIOS.map((known) => known.name).join(", ")}, "rfc", or a file`,
+  );
+}

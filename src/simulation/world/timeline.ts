@@ -59,11 +59,14 @@ export class Timeline {
   }
 }
 
-/** The same intervals, cut off at `end`; where they end before it, the last one goes on. */
-export function until(intervals: readonly Interval[], end: number): readonly Interval[] {
-  const cut = intervals.filter(({ start }) => start < end);
-  const last = cut.at(-1);
-  return last ? [...cut.slice(0, -1), { ...last, end }] : [];
+/** `intervals` and, from where they end until `end`, what it is like then. */
+export function until(
+  intervals: readonly Interval[],
+  then: Pick<Interval, "condition" | "missingBytes">,
+  end: number,
+): readonly Interval[] {
+  const start = intervals.at(-1)?.end ?? 0;
+  return start < end ? [...intervals, { start, end, ...then }] : intervals;
 }
 
 /** Sums `intervals`, which have no gaps. */

@@ -2,7 +2,7 @@
  * udevd as a queue of events (systemd 219 to 257): one worker for each event, never two for one device at the same
  * time, rules first and then RUN, and a worker that takes too long is killed.
  */
-import type { VirtualClock } from "./clock.ts";
+import type { Cancel, VirtualClock } from "./clock.ts";
 import { type Process, type Program, spawn, type Wait } from "./process.ts";
 
 /** One uevent. */
@@ -26,6 +26,15 @@ export interface UdevdOptions {
   readonly handle: (event: Uevent) => Program;
 }
 
+/** A worker at an event. */
+interface Job {
+  readonly event: Uevent;
+  /** ms. */
+  readonly deadline: number;
+  process: Process | undefined;
+  ended: boolean;
+}
+
 /** `event_timeout`: 180 s in all versions. */
 export const EVENT_TIMEOUT = 180_000;
 
@@ -37,7 +46,11 @@ export class Udevd {
   /** Index of the first event in the queue: taking from the front of a long list costs its length. */
   #head = 0;
   readonly #busy = new Map<string, Uevent[]>();
+  /** Jobs by their deadline; those that have ended go when the timer comes by. */
+  readonly #jobs: Job[] = [];
+  #cancelWatch: Cancel | undefined;
   #running = 0;
+  #starting = false;
   readonly #settled = new Set<() => void>();
   #processed = 0;
   #timeouts = 0;
@@ -111,7 +124,10 @@ export class Udevd {
     };
   }
 
+  /** A worker that is done at once calls this again, from within: the loop that runs goes on then. */
   #start(): void {
+    if (this.#starting) return;
+    this.#starting = true;
     while (this.#running < this.#options.workers && this.#head < this.#queue.length) {
       this.#work(this.#queue[this.#head++]!);
       if (this.#head > 1024 && this.#head * 2 > this.#queue.length) {
@@ -119,21 +135,46 @@ export class Udevd {
         this.#head = 0;
       }
     }
+    this.#starting = false;
   }
 
   #work(event: Uevent): void {
     this.#running++;
-    let process: Process | undefined;
-    const cancelTimeout = this.#clock.after(this.#options.timeout, () => {
-      this.#timeouts++;
-      process?.kill();
-      end();
-    });
-    const end = (): void => {
-      cancelTimeout();
-      this.#done(event);
+    const job: Job = {
+      event,
+      deadline: this.#clock.now + this.#options.timeout,
+      process: undefined,
+      ended: false,
     };
-    process = spawn(this.#options.handle(event), end);
+    this.#jobs.push(job);
+    if (!this.#cancelWatch) this.#watch();
+    job.process = spawn(this.#options.handle(event), () => this.#end(job));
+  }
+
+  #end(job: Job): void {
+    job.ended = true;
+    this.#done(job.event);
+    if (this.#running > 0) return;
+    this.#jobs.length = 0;
+    this.#cancelWatch?.();
+    this.#cancelWatch = undefined;
+  }
+
+  /** All jobs have the same time, so the oldest is the next to be late: one timer is enough for all. */
+  #watch(): void {
+    const oldest = this.#jobs[0];
+    this.#cancelWatch =
+      oldest &&
+      this.#clock.after(oldest.deadline - this.#clock.now, () => {
+        while (this.#jobs[0] && (this.#jobs[0].ended || this.#jobs[0].deadline <= this.#clock.now)) {
+          const job = this.#jobs.shift()!;
+          if (job.ended) continue;
+          this.#timeouts++;
+          job.process?.kill();
+          this.#end(job);
+        }
+        this.#watch();
+      });
   }
 
   #done(event: Uevent): void {

@@ -1,8 +1,9 @@
 /** One machine under one policy in virtual time: kernel, udevd with its rules, programs, keeper. */
-import type { CrashHotplug } from "../../rules/device.ts";
+import { blocksAreAlike } from "../../rules/blocks-alike.ts";
+import type { CrashHotplug, KernelSpec } from "../../rules/device.ts";
 import { makeEvent } from "../../rules/event.ts";
-import { recognise } from "../../rules/kdump-command.ts";
-import type { RuleAction, RunCommand } from "../../rules/outcome.ts";
+import { type KdumpCommand, recognise } from "../../rules/kdump-command.ts";
+import type { Outcome, RuleAction, RunCommand } from "../../rules/outcome.ts";
 import { NOTHING_KNOWN, type World as RuleWorld } from "../../rules/world.ts";
 import type { KernelModel } from "../kernels.ts";
 import type { LoadCall } from "../load.ts";
@@ -46,6 +47,10 @@ export class World {
   readonly #hotplug: Lock;
   readonly #keeper: ReconcileLoop | undefined;
   readonly #ruleWorld: RuleWorld;
+  readonly #blocksAreAlike: boolean;
+  readonly #outcomes = new Map<string, Outcome>();
+  readonly #kernelSpecs = new Map<CrashHotplug, KernelSpec>();
+  readonly #commands = new Map<string, KdumpCommand | undefined>();
 
   constructor(options: WorldOptions) {
     this.#options = options;
@@ -73,6 +78,7 @@ export class World {
     const act = keeperAction(options.policy.keeper, { clock, costs, kexec: this.kexec });
     this.#keeper = act && new ReconcileLoop(act);
     this.#ruleWorld = this.#world();
+    this.#blocksAreAlike = blocksAreAlike(options.policy.rules);
     this.state.load(this.state.snapshot());
   }
 
@@ -152,11 +158,11 @@ export class World {
    * device_hotplug_lock.
    */
   *#setOnline(dimm: number, block: number, online: boolean): Program {
-    const { costs, policy } = this.#options;
+    const { costs } = this.#options;
     if (!this.state.isAdded(dimm) || this.state.isOnline(dimm, block) === online) return;
     yield sleep(this.clock, online ? costs.onlineBlock : costs.offlineBlock);
     this.state.setOnline(dimm, block, online);
-    if (policy.keeper === "kernel") yield* this.kexec.handler();
+    if (this.#updatesHeader) yield* this.kexec.handler();
     this.#send(online ? "online" : "offline", dimm, this.state.placeOf(dimm).first, block);
   }
 
@@ -172,23 +178,33 @@ export class World {
 
   /** A worker of udev with one event: rules, in which PROGRAM and attributes take their time, then RUN. */
   *#handle(event: Uevent): Program {
-    const { clock } = this;
-    const { costs, policy } = this.#options;
-    yield sleep(clock, costs.udevEvent);
-    const outcome = policy.rules.evaluate(
-      makeEvent(
-        { action: event.action, devpath: `/devices/system/${event.kind}/${event.device}` },
-        { kernel: { crashHotplug: this.#crashHotplug, autoOnline: this.#autoOnline } },
-      ),
-      { world: this.#ruleWorld },
-    );
+    yield sleep(this.clock, this.#options.costs.udevEvent);
+    const outcome = this.#evaluate(event);
     for (const action of outcome.actions) yield* this.#act(action, event);
     for (const command of outcome.run) yield* this.#runCommand(command);
   }
 
+  /** Rules that cannot tell one block from another are evaluated once for each state in which blocks can be. */
+  #evaluate({ action, kind, device }: Uevent): Outcome {
+    const { rules } = this.#options.policy;
+    const crashHotplug = this.#crashHotplug;
+    const key =
+      kind === "memory" && this.#blocksAreAlike
+        ? `${action} ${crashHotplug} ${this.state.loaded && !this.state.locked}`
+        : undefined;
+    const known = key === undefined ? undefined : this.#outcomes.get(key);
+    if (known) return known;
+    const spec = { action, devpath: `/devices/system/${kind}/${device}` };
+    const outcome = rules.evaluate(makeEvent(spec, { kernel: this.#kernelSpec(crashHotplug) }), {
+      world: this.#ruleWorld,
+    });
+    if (key !== undefined) this.#outcomes.set(key, outcome);
+    return outcome;
+  }
+
   *#act(action: RuleAction, event: Uevent): Program {
     if (action.kind === "program") {
-      const known = recognise(action.command);
+      const known = this.#recognise(action.command);
       if (known) yield* this.#programs.run(known);
       else yield sleep(this.clock, this.#options.costs.program);
     } else if (action.kind === "attribute" && event.dimm >= 0) {
@@ -203,7 +219,7 @@ export class World {
     const { costs } = this.#options;
     if (kind === "builtin") return;
     if (/\bsystemctl is-active\b/.test(command)) yield this.#programs.pid1.serve(costs.isActive);
-    const known = recognise(command);
+    const known = this.#recognise(command);
     if (!known) {
       yield sleep(this.clock, costs.program);
       return;
@@ -216,14 +232,32 @@ export class World {
     this.clock.after(costs.transientStart, () => spawn(this.#programs.run(known)));
   }
 
+  /** The kernel's own handler serves what kexec_file_load loaded; kexec-tools asks for it only with `--hotplug`. */
+  get #updatesHeader(): boolean {
+    const { kernel, call } = this.#options;
+    return kernel.crashElfcorehdrSize !== undefined && call === "kexec_file_load";
+  }
+
   /** crash_check_hotplug_support: 0 where nothing is loaded, and also while the kexec lock is taken. */
   get #crashHotplug(): CrashHotplug {
     if (this.#options.kernel.crashElfcorehdrSize === undefined) return "absent";
-    return this.#options.policy.keeper === "kernel" && this.state.loaded && !this.state.locked ? "1" : "0";
+    return this.#updatesHeader && this.state.loaded && !this.state.locked ? "1" : "0";
   }
 
-  get #autoOnline(): "online" | "offline" {
-    return this.#options.kernel.autoOnline ? "online" : "offline";
+  /** One value for each answer: what rules ask of all blocks alike is then made once. */
+  #kernelSpec(crashHotplug: CrashHotplug): KernelSpec {
+    let spec = this.#kernelSpecs.get(crashHotplug);
+    if (!spec) {
+      spec = { crashHotplug, autoOnline: this.#options.kernel.autoOnline ? "online" : "offline" };
+      this.#kernelSpecs.set(crashHotplug, spec);
+    }
+    return spec;
+  }
+
+  /** The same few commands come thousands of times. */
+  #recognise(command: string): KdumpCommand | undefined {
+    if (!this.#commands.has(command)) this.#commands.set(command, recognise(command));
+    return this.#commands.get(command);
   }
 
   #world(): RuleWorld {
@@ -235,7 +269,7 @@ export class World {
           return { exit: 0, stdout: this.state.loaded && !this.state.locked ? "1\n" : "0\n" };
         if (command.includes("uname -p")) return { exit: 0, stdout: "x86_64\n" };
         if (command.includes("systemd-detect-virt")) return { exit: 0, stdout: "kvm\n" };
-        return recognise(command) ? { exit: 0, stdout: "" } : undefined;
+        return this.#recognise(command) ? { exit: 0, stdout: "" } : undefined;
       },
     };
   }

@@ -38,6 +38,12 @@ const STALE_AFTER: ReadonlySet<string> = new Set(["DEVICE_DELETED", "RESET"]);
 
 const NOTHING_SHARED: SharedRam = { blocks: new Map(), missing: new Map(), close: () => {} };
 
+/** A stretch of guest physical addresses, and where in which file it lies. */
+export interface SharedPiece extends PhysicalRange {
+  readonly path: string;
+  readonly offset: bigint;
+}
+
 /** One contiguous part of a span, in one piece of RAM. */
 interface Part {
   readonly piece: RamPiece;
@@ -122,6 +128,14 @@ export class GuestMemory implements PhysicalMemory {
   /** RAM blocks and where they lie, as of the last `refresh`. */
   get map(): RamMap {
     return this.#map;
+  }
+
+  /** Stretches of RAM that lie in shared files, for those who poll them themselves: what `read` does costs more. */
+  get sharedPieces(): readonly SharedPiece[] {
+    return this.#map.pieces.flatMap(({ start, end, offset, block }) => {
+      const file = this.#shared.blocks.get(block.name);
+      return file ? [{ start, end, path: file.path, offset: file.fileOffset + offset }] : [];
+    });
   }
 
   /** Reads the guest's memory map anew, and opens the files of blocks that are new. */

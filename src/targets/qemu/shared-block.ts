@@ -22,14 +22,15 @@ export class SharedBlock implements FileIdentity {
   readonly device: bigint;
   /** Bytes of the file. */
   readonly fileSize: bigint;
+  /** Where in the file the block begins, bytes. */
+  readonly fileOffset: bigint;
   readonly #fd: number;
-  readonly #fileOffset: bigint;
   #open = true;
 
   private constructor(path: string, fd: number, fileOffset: bigint) {
     this.path = path;
     this.#fd = fd;
-    this.#fileOffset = fileOffset;
+    this.fileOffset = fileOffset;
     const found = fstatSync(fd, { bigint: true });
     this.inode = found.ino;
     this.device = found.dev;
@@ -53,7 +54,7 @@ export class SharedBlock implements FileIdentity {
     let at = 0;
     while (at < into.length) {
       const count = Math.min(CHUNK, into.length - at);
-      const got = readSync(this.#fd, into, at, count, this.#fileOffset + offset + BigInt(at));
+      const got = readSync(this.#fd, into, at, count, this.fileOffset + offset + BigInt(at));
       if (got === 0) throw this.#ended(offset + BigInt(at));
       at += got;
     }
@@ -61,11 +62,11 @@ export class SharedBlock implements FileIdentity {
 
   /** Writes all of `bytes` at `offset`; never makes the file longer. */
   write(offset: bigint, bytes: Uint8Array): void {
-    const end = this.#fileOffset + offset + BigInt(bytes.length);
+    const end = this.fileOffset + offset + BigInt(bytes.length);
     if (end > this.fileSize) throw this.#ended(offset + BigInt(bytes.length));
     let at = 0;
     while (at < bytes.length) {
-      const position = Number(this.#fileOffset + offset) + at;
+      const position = Number(this.fileOffset + offset) + at;
       const put = writeSync(this.#fd, bytes, at, Math.min(CHUNK, bytes.length - at), position);
       if (put === 0) throw this.#ended(offset + BigInt(at));
       at += put;

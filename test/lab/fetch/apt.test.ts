@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { aptTrouble, parseSimulation } from "../../../src/lab/fetch/apt.ts";
-import { parseLibraryList } from "../../../src/lab/fetch/kexec.ts";
+import { parseLibraryList } from "../../../src/lab/fetch/program.ts";
 
 describe("apt's output", () => {
   test("lists what a simulated installation would install or replace", () => {

@@ -57,20 +57,39 @@ function kernelPackages(release: string, modules: string): Readonly<Record<strin
   };
 }
 
+const LIBC: FakePackage = {
+  version: "2.41-1",
+  files: { [`${LIB}/libc.so.6`]: "libc", "usr/lib64/ld-linux-x86-64.so.2": "loader" },
+};
+
+/** udev and flock; `usr`: "usr/" after Debian moved everything there. */
+function udevPackages(version: string, usr: string): Readonly<Record<string, FakePackage>> {
+  return {
+    udev: {
+      version,
+      files: {
+        [`${usr}bin/udevadm`]: elfProgram(LOADER),
+        [`${usr}lib/systemd/systemd-udevd`]: elfProgram(LOADER),
+        [`${usr}lib/udev/rules.d/50-udev-default.rules`]: "not wanted",
+      },
+    },
+    "util-linux": { version: "2.41-1", files: { "usr/bin/flock": elfProgram(LOADER) } },
+    libc6: LIBC,
+  };
+}
+
 /** An archive as the lab expects it. */
 export const ARCHIVE: FakeArchive = {
-  bullseye: kernelPackages("5.10.0-1-cloud-amd64", "lib/modules"),
+  bullseye: { ...kernelPackages("5.10.0-1-cloud-amd64", "lib/modules"), ...udevPackages("247.3-1", "") },
   bookworm: {
     ...kernelPackages("6.1.0-1-cloud-amd64", "lib/modules"),
+    ...udevPackages("252.39-1", ""),
     "busybox-static": { version: "1:1.35-1", files: { "bin/busybox": elfProgram() } },
   },
   trixie: {
     ...kernelPackages("6.12.1+deb13-cloud-amd64", "usr/lib/modules"),
+    ...udevPackages("257.13-1", "usr/"),
     "kexec-tools": { version: "1:2.0.29-2", files: { "usr/sbin/kexec": elfProgram(LOADER) } },
-    libc6: {
-      version: "2.41-1",
-      files: { [`${LIB}/libc.so.6`]: "libc", "usr/lib64/ld-linux-x86-64.so.2": "loader" },
-    },
     libunused1: { version: "1-1", files: { [`${LIB}/libunused.so.1`]: "never loaded" } },
     debconf: { version: "1.5", files: { "usr/bin/debconf": "script" } },
   },
@@ -163,7 +182,7 @@ export class FakeMachine implements Machine, AsyncDisposable {
       case "qemu-system-x86_64":
         return { stdout: "QEMU emulator version 10.0.2 (Debian 1:10.0.2)\n" };
       case "ld-linux-x86-64.so.2":
-        return args.includes("--list") ? listing(args) : { stdout: "kexec-tools 2.0.29\n" };
+        return args.includes("--list") ? listing(args) : { stdout: versionOf(args.at(-2) ?? "") };
       default:
         throw new Error(`The test's machine has no ${command} ${args.join(" ")}`);
     }
@@ -214,8 +233,22 @@ function show(suite: Readonly<Record<string, FakePackage>>, name: string): strin
 }
 
 function simulation(suite: Readonly<Record<string, FakePackage>>): string {
-  const names = ["debconf", "libc6", "libunused1", "kexec-tools"].filter((name) => name in suite);
+  const names = ["debconf", "libc6", "libunused1", "kexec-tools", "udev", "util-linux"].filter(
+    (name) => name in suite,
+  );
   return names.map((name) => `Inst ${name} (${suite[name]?.version} Debian:13/stable [amd64]) []\n`).join("");
+}
+
+/** What a program that the loader starts says of itself. */
+function versionOf(binary: string): string {
+  switch (basename(binary)) {
+    case "udevadm":
+      return "252\n";
+    case "flock":
+      return "flock from util-linux 2.41\n";
+    default:
+      return "kexec-tools 2.0.29\n";
+  }
 }
 
 function listing(args: readonly string[]): Partial<RunResult> {

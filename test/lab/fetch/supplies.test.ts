@@ -236,7 +236,19 @@ describe("fetchAll", () => {
       "kernel-6.1",
       "kernel-6.12",
       "kexec",
+      "udev-bookworm",
+      "udev-bullseye",
+      "udev-trixie",
     ]);
+    expect(fetched.udevs.map(({ suite }) => suite)).toEqual(["bullseye", "bookworm", "trixie"]);
+  });
+
+  test("runs no apt the second time", async () => {
+    await using machine = await withQemu();
+    const first = await fetchAll({ log: machine.log }, machine);
+    machine.calls.length = 0;
+    expect(await fetchAll({ log: machine.log }, machine)).toEqual(first);
+    expect(machine.calls.map(({ command }) => basename(command))).toEqual(["qemu-system-x86_64"]);
   });
 
   test("keeps what it could fetch where one suite has gone", async () => {
@@ -245,8 +257,8 @@ describe("fetchAll", () => {
     const { bullseye: _, ...archive } = machine.archive;
     machine.archive = archive;
     const error = await lacking(fetchAll({ log: machine.log }, machine));
-    expect(error.missing.map(({ what }) => what)).toEqual(["kernel 5.10"]);
-    expect(await readdir(machine.cacheRoot)).toHaveLength(4);
+    expect(error.missing.map(({ what }) => what)).toEqual(["kernel 5.10", "udev of bullseye"]);
+    expect(await readdir(machine.cacheRoot)).toHaveLength(6);
   });
 
   test("refuses a kernel of another series", async () => {

@@ -48,7 +48,7 @@ describe.each(POLICIES.map((policy) => [policy.name, policy] as const))("%s", (_
         fc.constantFrom("kexec_file_load" as const, "kexec_load" as const),
         async (list, kernel, anyCall) => {
           // The kernel's own handler serves what kexec_file_load loaded.
-          const call = policy.keeper === "kernel" ? "kexec_file_load" : anyCall;
+          const call = policy.needsCrashHotplug ? "kexec_file_load" : anyCall;
           const scenario: Scenario = { name: "t", title: "t", bootBlocks: 16, cpus: 2, steps: list };
           const trace: TimedChange[] = [];
           const costs = plainCosts(DEFAULT_COSTS);

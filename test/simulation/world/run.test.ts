@@ -22,6 +22,7 @@ const COSTS: Costs = {
   reloadWork: 150,
   load: 400,
   loadCall: 100,
+  loadPerDimm: 0,
   handler: 2,
   rearm: 2,
   reaction: 5,

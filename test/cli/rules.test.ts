@@ -123,6 +123,19 @@ describe("rules explain", () => {
     expect(code).toBe(2);
   });
 
+  test.each([
+    ["a key that is none", 'FOO=="x"', "1 Invalid key 'FOO'"],
+    ["a line of more than 16,384 bytes", `RUN+="${"x".repeat(17_000)}"`, "1 Line has 17007 bytes"],
+    ["a GOTO that leads backwards", 'LABEL="x"\nGOTO="x"', '2 GOTO="x" has no matching label behind it'],
+  ])("explain says what udev drops of %s, with its place, and exits with 2", async (_what, text, message) => {
+    const file = join(directory, "dropped.conf");
+    await writeFile(file, `${text}\n`);
+    const { code, out, err } = await rules("explain", "--event", "add:cpu3", file);
+    expect(code).toBe(2);
+    expect(out).toContain(`${file}:${message}`);
+    expect(err).toContain(`Cannot read all of the rules: ${file}:${message}`);
+  });
+
   test("exits with 3 where there are no rules, and says where it looked", async () => {
     const { code, err } = await rules("explain", "--event", "add:cpu3", "--root", join(directory, "none"));
     expect(code).toBe(3);

@@ -1,0 +1,80 @@
+/** `lab run --policy`: what each way of keeping kdump accurate costs, in real guests with a real udevd. */
+import { InvalidArgumentError } from "commander";
+import { isKernelSeries, KERNEL_SUITES } from "../../lab/fetch/kernel.ts";
+import { supply } from "../../lab/fetch/supplies.ts";
+import type { UdevSuite } from "../../lab/fetch/udev.ts";
+import type { LoadCall } from "../../lab/guest-actions.ts";
+import { AcceleratorChoice } from "../../lab/guest.ts";
+import { buildParts } from "../../lab/parts.ts";
+import { LAB_POLICIES, type LabPolicy, type LabPolicyName } from "../../lab/policies/policy.ts";
+import { runPolicy } from "../../lab/policy-run.ts";
+import { policyRunsJson, policyRunsText, type PolicyRunReport } from "../../report/policy-run.ts";
+import { type Context, printJson } from "../context.ts";
+import { EXIT, UsageError } from "../exit.ts";
+
+/** What `--policy` names. */
+export type PolicyChoice = LabPolicyName | "all";
+
+/** For help texts. */
+export const POLICY_HELP: string = [...LAB_POLICIES.map(({ name }) => name), "all"].join(", ");
+
+/** Reads one more `--policy`. */
+export function collectPolicy(text: string, before: readonly PolicyChoice[] = []): readonly PolicyChoice[] {
+  const known = LAB_POLICIES.find(({ name }) => name === text)?.name;
+  if (known === undefined && text !== "all") throw new InvalidArgumentError(`expected one of ${POLICY_HELP}`);
+  return [...before, known ?? "all"];
+}
+
+/** The options of `lab run` that a run of policies takes; sizes in bytes. */
+export interface PolicyOptions {
+  readonly policy: readonly PolicyChoice[];
+  readonly kernel: string;
+  readonly udev?: UdevSuite;
+  readonly load: LoadCall;
+  readonly ram: bigint;
+  readonly dimm: bigint;
+  readonly dimms: number;
+  readonly accel: "auto" | "kvm" | "tcg";
+  readonly qemu?: string;
+  readonly busybox?: string;
+  readonly kexec?: string;
+  readonly json?: true;
+}
+
+/** Linux adds memory in blocks of at least this. */
+const BLOCK = 128n << 20n;
+
+/** Runs the policies one after the other, reports, and gives the exit code. */
+export async function runPolicies(context: Context, options: PolicyOptions): Promise<number> {
+  const { kernel, qemu, busybox, kexec, load, json } = options;
+  const { say: log, signal } = context;
+  if (options.dimm % BLOCK !== 0n)
+    throw new UsageError("Cannot plug such a DIMM: its size is not a multiple of 128M");
+  const udev = options.udev ?? (isKernelSeries(kernel) ? KERNEL_SUITES[kernel] : "trixie");
+  const supplies = await supply({ kernel, qemu, busybox, kexec, udev, log, signal });
+  await using parts = await buildParts(supplies, new AcceleratorChoice(options.accel));
+  const dimmsMiB = Array.from({ length: options.dimms }, () => Number(options.dimm >> 20n));
+  const runs: PolicyRunReport[] = [];
+  for (const { name: policy, title } of chosen(options)) {
+    log(`Running policy ${policy}: ${title}`);
+    const wanted = { policy, load, ramMiB: Number(options.ram >> 20n), crashkernelMiB: 256, dimmsMiB };
+    const result = await runPolicy(parts, wanted, supplies.udev!, { log, signal });
+    runs.push({ result });
+  }
+  const setting = {
+    qemu: supplies.qemu.version,
+    kexecTools: supplies.kexec.version,
+    accelerator: parts.accelerator.current,
+  };
+  if (json) printJson(context, policyRunsJson(setting, runs));
+  else context.print(policyRunsText(setting, runs));
+  return runs.some(({ result }) => result.failures.length > 0) ? EXIT.no : EXIT.yes;
+}
+
+/** In a report's order, each once. `all` leaves out what the lab's older kernels are known not to do. */
+function chosen({ policy, kernel }: PolicyOptions): readonly LabPolicy[] {
+  const old = kernel === "5.10" || kernel === "6.1";
+  return LAB_POLICIES.filter(
+    ({ name, needsKernel }) => policy.includes(name) || (policy.includes("all") && !(needsKernel && old)),
+  );
+}

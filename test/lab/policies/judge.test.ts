@@ -1,0 +1,101 @@
+import { describe, expect, test } from "vitest";
+import type { Verdict } from "../../../src/keeper/audit.ts";
+import { MeasurementError } from "../../../src/lab/errors.ts";
+import { judgePolicy } from "../../../src/lab/policies/judge.ts";
+import { parsePolicyLog } from "../../../src/lab/policies/log.ts";
+import type { Played } from "../../../src/lab/policies/play.ts";
+import { labPolicy } from "../../../src/lab/policies/policy.ts";
+import { RangeSet } from "../../../src/layout/range-set.ts";
+
+const BLOCK = 128 * 2 ** 20;
+const PAGES = 32768;
+const [ACCURATE, INACCURATE] = (["accurate", "inaccurate"] as const).map((verdict: Verdict) => ({
+  verdict,
+  reason: "x",
+  image: undefined,
+  layout: { backed: RangeSet.empty, devices: [], cpus: [], canGrow: undefined },
+  missing: RangeSet.empty,
+  stale: RangeSet.empty,
+  cpus: { present: 2, described: 2, missing: [] },
+  warnings: [],
+}));
+
+/** Two blocks, online at 1150 and 1200 by the host's clock; one reload for both, blind from 1300 to 1400. */
+const PLAYED: Played = {
+  release: "6.1.0",
+  kernelUpdates: false,
+  observation: {
+    start: 900,
+    end: 2000,
+    states: [
+      { at: 900, image: true, locked: false },
+      { at: 1300, image: false, locked: true },
+      { at: 1400, image: true, locked: false },
+    ],
+    headers: [],
+    pages: [
+      { at: 900, pages: 1000 },
+      { at: 1150, pages: 1000 + PAGES },
+      { at: 1200, pages: 1000 + 2 * PAGES },
+    ],
+    samples: 5000,
+    medianGapMs: 0.2,
+    worstGapMs: 3,
+  },
+  plugs: [{ at: 1000, added: 1100, start: 32n * BigInt(BLOCK), end: 34n * BigInt(BLOCK) }],
+  blocks: 2,
+  blockBytes: BLOCK,
+  events: [33, 32].map((block) => ({ action: "online", block, told: block, done: block + 5 })),
+  idleEvents: [],
+  log: parsePolicyLog("throttled\nreload 5.00 5.01 5.20 0 0\n"),
+  installs: [],
+  audit: INACCURATE!,
+};
+
+describe("a run's result", () => {
+  test("has all times from the first plug on", () => {
+    const result = judgePolicy(labPolicy("none"), PLAYED);
+    expect(result).toMatchObject({
+      onlineAt: [150, 200],
+      plugs: [{ at: 0, added: 100, bytes: 2 * BLOCK }],
+      runMs: 400,
+      failures: [],
+    });
+    expect(result.spans[0]).toMatchObject({ start: 0, end: 150, state: "accurate" });
+    expect(result.figures).toEqual({
+      reloads: 1,
+      blindMs: 100,
+      longestBlindMs: 100,
+      blindWindows: 1,
+      staleMs: 750,
+      longestStaleMs: 600,
+      missingByteSeconds: BLOCK * 0.05 + 2 * BLOCK * 0.7,
+      accurateAfterMs: undefined,
+    });
+  });
+
+  test("is a failure where the audit at the end is not what the policy promises", () => {
+    const { promised, failures } = judgePolicy(labPolicy("rhel8"), PLAYED);
+    expect(promised).toBe("accurate");
+    expect(failures).toEqual(["kdump is inaccurate at the end, not accurate"]);
+  });
+
+  test("promises more on a kernel that updates its header itself", () => {
+    const { promised } = judgePolicy(labPolicy("none"), { ...PLAYED, kernelUpdates: true });
+    expect(promised).toBe("accurate");
+  });
+
+  test("is a failure where an event led to nothing, or a command went wrong", () => {
+    const log = parsePolicyLog("reload 5.00 5.01 5.20 0 255\n");
+    const { failures } = judgePolicy(labPolicy("rhel7"), { ...PLAYED, log, audit: ACCURATE! });
+    expect(failures).toEqual([
+      "1 of 2 events led to a reload, or to one that was to come",
+      "a load ended with status 255",
+    ]);
+  });
+
+  test("is none where the guest did not tell of every block", () => {
+    const events = PLAYED.events.slice(1);
+    expect(() => judgePolicy(labPolicy("none"), { ...PLAYED, events })).toThrow(MeasurementError);
+  });
+});
