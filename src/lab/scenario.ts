@@ -113,10 +113,14 @@ export async function withLastWords<T>(
   } catch (error) {
     options.signal?.throwIfAborted();
     if (error instanceof LostGuestError || error instanceof GuestCommandError) {
-      options.log(`The guest's console said at last:\n${await guest.consoleTail()}`);
+      options.log(await lastWords(guest));
     }
     throw error;
   }
+}
+
+async function lastWords(guest: LabGuest): Promise<string> {
+  return `The guest's console said at last:\n${await guest.consoleTail()}`;
 }
 
 /** Boots a guest. One that dies before it gets to its shell is started again, and KVM that does not work is given up. */

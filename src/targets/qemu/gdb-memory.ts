@@ -11,7 +11,7 @@ import { join } from "node:path";
 
 import { GdbError, GdbRemote } from "./gdb-remote.ts";
 import { makePrivateDir, PRIVATE_DIR_PREFIX, type ProcessOwner } from "./private-dir.ts";
-import { hasEnded, MARK_PATTERN } from "./process-mark.ts";
+import { hasEnded, MARK_PATTERN } from "../process-mark.ts";
 import type { QmpClient } from "./qmp.ts";
 import { humanMonitor, queryChardevs, queryStatus, type RunState } from "./replies.ts";
 import { assertNotMoving, restoreRunState } from "./run-state.ts";

@@ -3,7 +3,7 @@ import { chmod, chown, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { ownMark } from "./process-mark.ts";
+import { ownMark } from "../process-mark.ts";
 
 /** Whom QEMU runs as. */
 export interface ProcessOwner {

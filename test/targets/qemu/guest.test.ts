@@ -8,7 +8,7 @@ import { GdbError } from "../../../src/targets/qemu/gdb-remote.ts";
 import { finishing } from "../../../src/targets/qemu/finishing.ts";
 import { GdbDoor } from "../../../src/targets/qemu/gdb-memory.ts";
 import { QemuGuest } from "../../../src/targets/qemu/guest.ts";
-import { ownMark } from "../../../src/targets/qemu/process-mark.ts";
+import { ownMark } from "../../../src/targets/process-mark.ts";
 import { type FakeGuest, type FakeGuestOptions, startFakeGuest } from "./fake-guest.ts";
 import { Refusal, SILENCE } from "./fake-qmp.ts";
 
