@@ -99,12 +99,10 @@ export class GdbDoor {
     if (this.#attached !== undefined) return this.#attached.remote;
     const before = known ?? (await queryStatus(this.#qmp));
     assertNotMoving(before);
-    let remote: GdbRemote | undefined;
+    let remote: GdbRemote;
     try {
-      remote = await GdbRemote.connect({ path: this.#socketPath });
-      await remote.setPhysicalMode(true);
+      remote = await GdbRemote.connect({ path: this.#socketPath }, { physical: true });
     } catch (error) {
-      remote?.close();
       this.#attachFailed = true;
       // The stub may have stopped the guest before it failed.
       await restoreRunState(this.#qmp, before);

@@ -60,8 +60,7 @@ export class QemuMachine implements PluggableMachine, AsyncDisposable {
     const memoryDevices = parseMemoryDevices(await this.guest.memoryDevices());
     const hotpluggableCpus = await this.#cpus();
     const canGrow = await this.#canGrow();
-    const regions = RangeSet.of(memoryDevices.flatMap(({ region }) => (region ? [region] : [])));
-    const bootRam = RangeSet.of(await this.memory.ranges()).subtract(regions);
+    const bootRam = RangeSet.of(await this.memory.bootRanges());
     return machineLayoutFromQmp({ bootRam, memoryDevices, hotpluggableCpus, canGrow });
   }
 

@@ -157,6 +157,12 @@ export class GuestMemory implements PhysicalMemory {
     return rangesOf(this.#map.pieces);
   }
 
+  /** Boot RAM, which stays as it is from one reset to the next: QEMU is asked again only after one. */
+  async bootRanges(): Promise<readonly PhysicalRange[]> {
+    if (this.#stale) await this.refresh();
+    return rangesOf(this.#map.pieces.filter(({ block }) => !block.device));
+  }
+
   /** @throws {MemoryAccessError} where any byte of the span is not RAM. */
   async read(address: bigint, length: number): Promise<Uint8Array> {
     const parts = await this.#partsOf("read", address, length);
