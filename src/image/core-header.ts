@@ -5,7 +5,8 @@ import { type CoreHeader, EHDR_SIZE, PHDR_SIZE } from "../elfcore/header.ts";
 import { cpuNotes, vmcoreinfoNote } from "../elfcore/kinds.ts";
 import { describedMemory } from "../layout/described.ts";
 import type { RangeSet } from "../layout/range-set.ts";
-import { hex, textUntilNul, u32 } from "./bytes.ts";
+import { textUntilNul, u32 } from "./bytes.ts";
+import { hex } from "../elfcore/hex.ts";
 import type { PhysicalMemory } from "./memory.ts";
 import { readVmcoreInfo, type VmcoreInfo, VMCOREINFO_NOTE_SIZE } from "./vmcoreinfo.ts";
 

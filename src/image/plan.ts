@@ -10,7 +10,8 @@
  */
 import { encodeCoreHeader } from "../elfcore/encode.ts";
 import { type CoreHeader, E_PHNUM_OFFSET, EHDR_SIZE, PHDR_SIZE } from "../elfcore/header.ts";
-import { equalBytes, hex } from "./bytes.ts";
+import { equalBytes } from "./bytes.ts";
+import { hex } from "../elfcore/hex.ts";
 import type { DigestPrefix } from "./digest.ts";
 import { ImageError } from "./error.ts";
 import { segmentHolding } from "./kimage.ts";

@@ -1,7 +1,7 @@
 /** Is what the capture kernel would be told true? */
 import type { CoreHeader } from "../elfcore/header.ts";
 import { cpuNotes } from "../elfcore/kinds.ts";
-import { hex } from "../image/bytes.ts";
+import { hex } from "../elfcore/hex.ts";
 import { hasParameter } from "../image/command-line.ts";
 import type { Sha256 } from "../image/hash.ts";
 import { type CaptureImage, locateImage, type LocateHints, type Location } from "../image/locate.ts";
@@ -186,10 +186,10 @@ function warningsFor(image: CaptureImage, layout: MachineLayout): readonly strin
 function auditCpus(header: CoreHeader, layout: MachineLayout): CpuAudit {
   const present = presentCpus(layout);
   const described = cpuNotes(header).length;
-  const missing =
-    present.length > described
-      ? present.filter((cpu) => cpu.qomPath!.startsWith("/machine/peripheral")).map((cpu) => cpu.qomPath!)
-      : [];
+  const hotAdded = present.flatMap(({ qomPath }) =>
+    qomPath?.startsWith("/machine/peripheral") === true ? [qomPath] : [],
+  );
+  const missing = present.length > described ? hotAdded : [];
   return { present: present.length, described, missing };
 }
 

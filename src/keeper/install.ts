@@ -2,7 +2,8 @@
 import { encodeCoreHeader } from "../elfcore/encode.ts";
 import type { CoreHeader } from "../elfcore/header.ts";
 import { cpuNotes } from "../elfcore/kinds.ts";
-import { equalBytes, hex, u32, u64 } from "../image/bytes.ts";
+import { equalBytes, u32, u64 } from "../image/bytes.ts";
+import { hex } from "../elfcore/hex.ts";
 import { DigestPrefix } from "../image/digest.ts";
 import { ImageError } from "../image/error.ts";
 import type { Sha256 } from "../image/hash.ts";
@@ -71,7 +72,7 @@ export async function install(
   const { microseconds } = await machine.paused(async () => {
     // All reads at once: without a shared file each waits for QEMU, and the guest waits with it.
     await Promise.all([checkSameImage(machine.memory, image), checkBefore(machine.memory, plan)]);
-    await write(machine.memory, plan);
+    await writeAll(machine.memory, plan);
   });
   for (const { address, after, what } of plan.writes) {
     if (!equalBytes(await machine.memory.read(address, after.length), after)) {
@@ -159,7 +160,7 @@ function segmentsText({ entry, segments }: Kimage): string {
  */
 export async function applyPlan(memory: PhysicalMemory, plan: WritePlan): Promise<void> {
   await checkBefore(memory, plan);
-  await write(memory, plan);
+  await writeAll(memory, plan);
 }
 
 /** @throws {ImageError} `changed` where a byte that is to be written is not what the plan says. */
@@ -174,7 +175,7 @@ async function checkBefore(memory: PhysicalMemory, { writes }: WritePlan): Promi
   }
 }
 
-async function write(memory: PhysicalMemory, plan: WritePlan): Promise<void> {
+async function writeAll(memory: PhysicalMemory, plan: WritePlan): Promise<void> {
   const done: PlannedWrite[] = [];
   try {
     for (const step of plan.writes) {

@@ -36,7 +36,7 @@ export interface HotpluggableCpu {
   /** Topology (`socket-id`, `core-id`, ...), passed to `device_add` as it is. */
   readonly props: Readonly<Record<string, number>>;
   readonly qomPath: string | undefined;
-  /** Whether a CPU is in the slot, which is where QEMU gives a `qom-path`. */
+  /** Whether a CPU is in the slot: QEMU gives its `qom-path` then, sysfs lists it as present. */
   readonly present: boolean;
 }
 

@@ -79,7 +79,7 @@ describe("wrong usage", () => {
     [["lab", "run", "--policy", "none", "--policy", "us"], /argument 'us' is invalid/],
     [["lab", "run", "--policy", "all", "--private-ram"], /leave out --only, --private-ram/],
     [["lab", "run", "--policy", "all", "--only", "plug"], /leave out --only, --private-ram/],
-    [["lab", "run", "--policy", "all", "--dimm", "64M"], /not a multiple of 128M/],
+    [["lab", "run", "--policy", "all", "--dimm", "64M"], /expected a multiple of 128 MiB/],
     [["lab", "run", "--udev", "trixie"], /--udev goes with --policy/],
     [["lab", "run", "--policy", "none", "--udev", "sid"], /Allowed choices are bullseye, bookworm, trixie/],
   ])("%j says what is wrong on stderr, exit code 2", async (args, words) => {

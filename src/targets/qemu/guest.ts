@@ -3,7 +3,7 @@ import { finishing } from "./finishing.ts";
 import { type GuestMemory, type GuestMemoryOptions, openGuestMemory } from "./memory.ts";
 import { type DimmRequest, plugDimm, type PluggedDimm } from "./plug.ts";
 import { QmpClient, type QmpConnectOptions } from "./qmp.ts";
-import { type MemorySizeSummary, queryStatus, querySizeSummary } from "./replies.ts";
+import { queryStatus } from "./replies.ts";
 import { pauseGuest, type PauseToken, resumeGuest } from "./run-state.ts";
 import { Standstill } from "./standstill.ts";
 
@@ -90,11 +90,6 @@ export class QemuGuest {
   /** QEMU's own answer to `query-hotpluggable-cpus`, unchecked. */
   async hotpluggableCpus(): Promise<unknown> {
     return await this.qmp.execute("query-hotpluggable-cpus");
-  }
-
-  /** Bytes of boot RAM and of plugged memory, as QEMU counts them. */
-  async memorySizeSummary(): Promise<MemorySizeSummary> {
-    return await querySizeSummary(this.qmp);
   }
 
   /** Adds a DIMM and takes it into `memory`. @throws {PlugError} with QEMU's words; then nothing changed. */
