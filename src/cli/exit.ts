@@ -93,6 +93,23 @@ export function exitOfError(error: unknown): number {
   return isMissingFile(error) ? EXIT.usage : EXIT.unknown;
 }
 
+/** What is told of a command that ended with `thrown`, and its exit code. */
+export function ending(
+  thrown: unknown,
+  interrupted: boolean,
+): { readonly text: string; readonly code: number } {
+  const error = mainError(thrown);
+  // What an interrupted command ends with is of our own making, but not what it left half done.
+  if (interrupted && !isLeftHalfDone(error))
+    return { text: "Interrupted; nothing was left half done", code: EXIT.interrupted };
+  const message = error instanceof Error ? error.message : String(error);
+  const lost = parts(thrown).find((part) => part !== error && isLoss(part));
+  const text = lost instanceof Error ? `${message}; and the guest was lost: ${lost.message}` : message;
+  const code = lost === undefined ? exitOfError(error) : EXIT.lost;
+  // On Ctrl-C it was we who closed the connection.
+  return { text, code: interrupted && code === EXIT.lost ? EXIT.interrupted : code };
+}
+
 function isMissingFile(error: unknown): boolean {
   return error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "EISDIR");
 }

@@ -2,8 +2,7 @@
 import { CommanderError, type Command } from "commander";
 import { printable } from "../report/text.ts";
 import type { Context } from "./context.ts";
-import { isLoss } from "../keeper/machine.ts";
-import { EXIT, exitOfError, isLeftHalfDone, mainError, parts } from "./exit.ts";
+import { ending, EXIT } from "./exit.ts";
 import { buildProgram } from "./program.ts";
 
 /** @returns the exit code; never throws. */
@@ -16,20 +15,9 @@ export async function run(args: readonly string[], context: Context, version: st
     return code;
   } catch (thrown) {
     if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? EXIT.yes : EXIT.usage;
-    const error = mainError(thrown);
-    // What an interrupted command ends with is of our own making, but not what it left half done.
-    if (context.signal.aborted && !isLeftHalfDone(error)) {
-      context.say("Interrupted; nothing was left half done");
-      return EXIT.interrupted;
-    }
-    const lost = parts(thrown).find((part) => part !== error && isLoss(part));
-    const text = [error, ...(lost === undefined ? [] : [lost])]
-      .map((part) => (part instanceof Error ? part.message : String(part)))
-      .join("; and the guest was lost: ");
+    const { text, code: ended } = ending(thrown, context.signal.aborted);
     context.say(text.split("\n").map(printable).join("\n"));
-    const wanted = lost === undefined ? exitOfError(error) : EXIT.lost;
-    // On Ctrl-C it was we who closed the connection.
-    return context.signal.aborted && wanted === EXIT.lost ? EXIT.interrupted : wanted;
+    return ended;
   }
 }
 

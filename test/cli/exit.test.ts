@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { EXIT, exitOfError, exitOfVerdict, mainError, UsageError } from "../../src/cli/exit.ts";
+import { ending, EXIT, exitOfError, exitOfVerdict, mainError, UsageError } from "../../src/cli/exit.ts";
 import { CoreHeaderError } from "../../src/elfcore/error.ts";
 import { decodeCoreHeader } from "../../src/elfcore/decode.ts";
 import { ImageError } from "../../src/image/error.ts";
@@ -110,5 +110,35 @@ describe("the main one of several errors", () => {
     const suppressed = Object.assign(new Error("x"), { error: second, suppressed: first });
     suppressed.name = "SuppressedError";
     expect(mainError(suppressed)).toBe(first);
+  });
+});
+
+describe("an interrupted command", () => {
+  const plugged = new UnfinishedPlugError(dimm, false, closed);
+  const half = new ImageError("half-written", "A write failed and could not be undone");
+
+  it("says that nothing was left half done where that is so", () => {
+    for (const error of [closed, new AggregateError([new Error("x"), closed])])
+      expect(ending(error, true)).toEqual({
+        text: "Interrupted; nothing was left half done",
+        code: EXIT.interrupted,
+      });
+    // The DIMM is listed on stdout, and its header was written.
+    expect(ending(new UnfinishedPlugError(dimm, true, closed), true)).toMatchObject({ code: 130 });
+  });
+
+  it("tells what was left half done", () => {
+    expect(ending(half, true)).toEqual({ text: half.message, code: EXIT.unknown });
+    expect(ending(plugged, true)).toEqual({ text: plugged.message, code: EXIT.interrupted });
+    expect(ending(new AggregateError([closed, half]), true).text).toContain(half.message);
+    expect(ending(new RunStateError("Guest is paused"), true).text).toBe("Guest is paused");
+  });
+
+  it("is told apart from one that lost its guest, which says both", () => {
+    expect(ending(new AggregateError([half, closed]), false)).toEqual({
+      text: `${half.message}; and the guest was lost: ${closed.message}`,
+      code: EXIT.lost,
+    });
+    expect(ending(plugged, false)).toEqual({ text: plugged.message, code: EXIT.lost });
   });
 });

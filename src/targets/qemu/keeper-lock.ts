@@ -3,7 +3,7 @@
  *
  * A QMP socket serves one client, but a QEMU may have several, and two keepers that pause and write in turn write into
  * a running guest. Node has no flock(2); a socket in the abstract namespace (unix(7)) can be bound once and goes with
- * its process, however that ends. The namespace is that of the network: see docs/decisions/0008.
+ * its process, however that ends. The namespace is that of the network: see docs/decisions/0012.
  */
 import { readFile } from "node:fs/promises";
 import { createServer, type Server } from "node:net";
