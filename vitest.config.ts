@@ -7,7 +7,14 @@ const config: ViteUserConfig = defineConfig({
         test: {
           name: "unit",
           include: ["test/**/*.test.ts"],
-          exclude: ["test/real/**"],
+          exclude: ["test/real/**", "test/program/**"],
+        },
+      },
+      {
+        // The built program, without QEMU.
+        test: {
+          name: "program",
+          include: ["test/program/**/*.test.ts"],
         },
       },
       {

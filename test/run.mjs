@@ -10,68 +10,94 @@ const counts = { passed: 0, failed: 0, skipped: 0 };
 const notes = [];
 const work = mkdtempSync(join(tmpdir(), "kdump-hotplug-test-"));
 let current;
+/** The signal that ended it all: no further step is begun. */
+const stop = { signal: "" };
 for (const name of ["SIGINT", "SIGTERM"]) {
   process.on(name, () => {
-    if (current?.pid !== undefined) process.kill(current.pid, name);
-    notes.push(`Stopped by ${name}`);
+    stop.signal ||= name;
+    if (current?.exitCode === null && current.pid !== undefined) current.kill(name);
   });
 }
 
-/** Runs a command to its end with its output passed on; its exit status. */
-async function run(command, args) {
+/** Runs a command to its end with its output passed on; its exit status, and what it said on stderr. */
+async function run(command, args, env = {}) {
+  if (stop.signal) return { status: 128, said: "" };
   console.log(`\n$ ${command} ${args.join(" ")}`);
   const started = performance.now();
-  current = spawn(command, args, { stdio: ["ignore", "inherit", "inherit"] });
+  const child = spawn(command, args, {
+    stdio: ["ignore", "inherit", "pipe"],
+    env: { ...process.env, ...env },
+  });
+  current = child;
+  let said = "";
+  child.stderr.on("data", (bytes) => {
+    process.stderr.write(bytes);
+    said = (said + bytes.toString()).slice(-10_000);
+  });
   const status = await new Promise((resolve) => {
-    current.on("error", () => resolve(127));
-    current.on("exit", (code, signal) => resolve(signal ? 128 : code));
+    child.on("error", () => resolve(127));
+    child.on("close", (code, signal) => resolve(signal ? 128 : code));
   });
   console.log(`(${((performance.now() - started) / 1000).toFixed(1)} s)`);
-  return status;
+  return { status, said };
 }
 
 function count(ok, what) {
+  if (stop.signal) return;
   counts[ok ? "passed" : "failed"]++;
   if (!ok) notes.push(`Failed: ${what}`);
 }
 
-/** Runs a vitest project and adds its counts; a project that reports nothing has failed. */
-async function vitest(project) {
+/** Runs a vitest project and adds its counts; a project that reports nothing, or skips anything, has failed. */
+async function vitest(project, env) {
+  if (stop.signal) return;
   const file = join(work, `${project}.json`);
   const reporters = ["--reporter=default", "--reporter=json", `--outputFile.json=${file}`];
-  const status = await run("npx", ["--no-install", "vitest", "run", "--project", project, ...reporters]);
+  const args = ["--no-install", "vitest", "run", "--project", project, ...reporters];
+  const { status } = await run("npx", args, env);
+  let report;
   try {
-    const report = JSON.parse(readFileSync(file, "utf8"));
-    counts.passed += report.numPassedTests;
-    counts.failed += report.numFailedTests;
-    counts.skipped += report.numPendingTests;
-    if (report.numPendingTests > 0)
-      notes.push(`Skipped: ${report.numPendingTests} tests of ${project}, see above for why`);
-    if (status !== 0 && report.numFailedTests === 0)
-      count(false, `${project} tests: vitest ended with status ${status}`);
+    report = JSON.parse(readFileSync(file, "utf8"));
   } catch {
     count(false, `${project} tests: vitest gave no report`);
+    return;
   }
+  counts.passed += report.numPassedTests;
+  counts.failed += report.numFailedTests;
+  const skipped = report.numPendingTests;
+  counts.skipped += skipped;
+  if (project === "real" && skipped > 0) {
+    count(false, `${skipped} tests of ${project} were skipped although the lab has all that it needs`);
+  } else if (skipped > 0) {
+    notes.push(`Skipped: ${skipped} tests of ${project}, see above for why`);
+  }
+  if (status !== 0 && report.numFailedTests === 0)
+    count(false, `${project} tests: vitest ended with status ${status}`);
 }
 
 for (const check of ["typecheck", "lint", "format:check"]) {
-  count((await run("npm", ["run", "--silent", check])) === 0, `npm run ${check}`);
+  count((await run("npm", ["run", "--silent", check])).status === 0, `npm run ${check}`);
 }
 await vitest("unit");
+await vitest("program");
 
-// The supplies of the lab: a machine that cannot have them skips the real kernels, and says so.
-const supplied = await run(process.execPath, ["dist/cli/main.js", "lab", "fetch"]);
-if (supplied === 0) {
-  await vitest("real");
-} else {
-  notes.push(
-    "Skipped: all tests on real kernels, because the lab could not be supplied (the message is above)",
-  );
+// The supplies of the lab: a machine that cannot have them skips the real kernels, and says which are missing.
+const fetched = await run(process.execPath, ["dist/cli/main.js", "lab", "fetch"]);
+const lacking = /^The lab lacks:\n(?: .*\n?)+/m.exec(fetched.said)?.[0].trimEnd();
+if (stop.signal) {
+  notes.push(`Stopped by ${stop.signal}: what came after it was not run`);
+} else if (fetched.status === 0) {
+  await vitest("real", { KDUMP_HOTPLUG_LAB: "required" });
+  if (stop.signal) notes.push(`Stopped by ${stop.signal}`);
+} else if (fetched.status === 2 && lacking !== undefined) {
+  notes.push(`Skipped: all tests on real kernels. ${lacking}`);
   counts.skipped++;
+} else {
+  count(false, `lab fetch ended with status ${fetched.status}: ${fetched.said.trim()}`);
 }
 rmSync(work, { recursive: true, force: true });
 
 console.log(`\n${notes.map((note) => `${note}\n`).join("")}`);
 const skipped = counts.skipped > 0 ? `, ${counts.skipped} skipped` : "";
 console.log(`${counts.passed} passed, ${counts.failed} failed${skipped}`);
-process.exitCode = counts.failed > 0 || counts.passed === 0 ? 1 : 0;
+process.exitCode = stop.signal ? 130 : counts.failed > 0 || counts.passed === 0 ? 1 : 0;

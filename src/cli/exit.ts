@@ -2,11 +2,15 @@
 import { CoreHeaderError } from "../elfcore/error.ts";
 import { ImageError } from "../image/error.ts";
 import { FetchError, SupplyError } from "../lab/fetch/errors.ts";
-import { GuestCommandError, LostGuestError } from "../lab/errors.ts";
+import { GuestCommandError } from "../lab/errors.ts";
 import type { Verdict } from "../keeper/audit.ts";
+import { isLoss } from "../keeper/machine.ts";
+import { PlugSizeError, UnfinishedPlugError } from "../keeper/plug.ts";
 import { SimulationError } from "../simulation/error.ts";
 import { HeaderFileError } from "../targets/file.ts";
-import { QmpClosedError, QmpConnectError, QmpTimeoutError } from "../targets/qemu/qmp-errors.ts";
+import { PlugError } from "../targets/qemu/plug.ts";
+import { QmpConnectError } from "../targets/qemu/qmp-errors.ts";
+import { RunStateError } from "../targets/qemu/run-state.ts";
 import { TargetError } from "../targets/target.ts";
 
 /** What each exit code says; docs and help show this table. */
@@ -43,26 +47,30 @@ export function exitOfVerdict(verdict: Verdict): number {
 
 /**
  * The one error to tell of `error`. What fails while a failure is cleaned up after comes as a pair (`AggregateError`,
- * and `SuppressedError` from `await using`): the loss of the guest explains the rest, else the first came first.
+ * and `SuppressedError` from `await using`): what was left half done comes first, then the loss of the guest, which
+ * explains the rest; else the first came first.
  */
 export function mainError(error: unknown): unknown {
   const errors = parts(error);
-  return errors.find(isLoss) ?? errors[0];
+  return errors.find(isLeftHalfDone) ?? errors.find(isLoss) ?? errors[0];
 }
 
-function parts(error: unknown): readonly unknown[] {
+/** Whether `error` says that something was changed and not brought to its end, which has to be told in any case. */
+export function isLeftHalfDone(error: unknown): boolean {
+  return (
+    (error instanceof ImageError && error.kind === "half-written") ||
+    (error instanceof UnfinishedPlugError && !error.described) ||
+    error instanceof RunStateError
+  );
+}
+
+/** Every error that `error` is made of. */
+export function parts(error: unknown): readonly unknown[] {
   if (error instanceof AggregateError) return error.errors.flatMap(parts);
   // Node 20 has no SuppressedError: the compiler's helper names one so.
   if (error instanceof Error && error.name === "SuppressedError" && "suppressed" in error && "error" in error)
     return [...parts(error.suppressed), ...parts(error.error)];
   return [error];
-}
-
-/** QEMU has ended, or does not answer any more. */
-function isLoss(error: unknown): boolean {
-  return (
-    error instanceof QmpClosedError || error instanceof QmpTimeoutError || error instanceof LostGuestError
-  );
 }
 
 /** The exit code of a command that ended with `error`. */
@@ -74,13 +82,32 @@ export function exitOfError(error: unknown): number {
     return EXIT.usage;
   if (error instanceof QmpConnectError)
     return error.kind === "busy" || error.kind === "denied" ? EXIT.unknown : EXIT.usage;
-  if (isLoss(error)) return EXIT.lost;
+  if (error instanceof PlugSizeError) return EXIT.usage;
+  if (isLoss(error) || (error instanceof UnfinishedPlugError && isLoss(error.cause))) return EXIT.lost;
+  if (error instanceof UnfinishedPlugError || error instanceof PlugError) return EXIT.no;
   if (error instanceof ImageError) {
     if (error.kind === "not-a-core-header") return EXIT.usage;
     return error.kind === "header-too-large" || error.kind === "changed" ? EXIT.no : EXIT.unknown;
   }
   if (error instanceof GuestCommandError) return EXIT.no;
   return isMissingFile(error) ? EXIT.usage : EXIT.unknown;
+}
+
+/** What is told of a command that ended with `thrown`, and its exit code. */
+export function ending(
+  thrown: unknown,
+  interrupted: boolean,
+): { readonly text: string; readonly code: number } {
+  const error = mainError(thrown);
+  // What an interrupted command ends with is of our own making, but not what it left half done.
+  if (interrupted && !isLeftHalfDone(error))
+    return { text: "Interrupted; nothing was left half done", code: EXIT.interrupted };
+  const message = error instanceof Error ? error.message : String(error);
+  const lost = parts(thrown).find((part) => part !== error && isLoss(part));
+  const text = lost instanceof Error ? `${message}; and the guest was lost: ${lost.message}` : message;
+  const code = lost === undefined ? exitOfError(error) : EXIT.lost;
+  // On Ctrl-C it was we who closed the connection.
+  return { text, code: interrupted && code === EXIT.lost ? EXIT.interrupted : code };
 }
 
 function isMissingFile(error: unknown): boolean {

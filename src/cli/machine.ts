@@ -14,6 +14,9 @@ export interface OpenMachine extends PluggableMachine, AsyncDisposable {
   interrupt(): Promise<void>;
 }
 
+/** What a command does with a machine: one that changes it keeps other keepers away from it. */
+export type Purpose = "look" | "change";
+
 /**
  * Runs `work` on the machine that `target` names.
  *
@@ -23,9 +26,10 @@ export interface OpenMachine extends PluggableMachine, AsyncDisposable {
 export async function withMachine<T>(
   context: Context,
   target: string,
+  purpose: Purpose,
   work: (machine: OpenMachine) => Promise<T>,
 ): Promise<T> {
-  await using machine = await openMachine(context, target);
+  await using machine = await openMachine(context, target, purpose);
   // Ctrl-C while it was opened came too early for the listener below.
   context.signal.throwIfAborted();
   // What goes wrong in closing goes wrong in `work` too, and is told there.
@@ -38,11 +42,11 @@ export async function withMachine<T>(
   }
 }
 
-async function openMachine(context: Context, text: string): Promise<OpenMachine> {
+async function openMachine(context: Context, text: string, purpose: Purpose): Promise<OpenMachine> {
   const target = parseTarget(text);
   switch (target.kind) {
     case "qmp":
-      return await QemuMachine.open(target.path, { signal: context.signal });
+      return await QemuMachine.open(target.path, { signal: context.signal, alone: purpose === "change" });
     case "sim":
       return SimulatedTarget.open(target.text, target.spec, nodeSha256);
   }

@@ -1,6 +1,7 @@
 /** Readers of option values, shared by the commands. */
 import { InvalidArgumentError, Option } from "commander";
-import { halfOpen, type PhysicalRange } from "../layout/range.ts";
+import { MEMORY_BLOCK } from "../keeper/plug.ts";
+import { formatBytes, halfOpen, type PhysicalRange } from "../layout/range.ts";
 import { RangeSet } from "../layout/range-set.ts";
 import type { LocateHints } from "../image/locate.ts";
 
@@ -17,6 +18,23 @@ export function parseSize(text: string): bigint {
   const match = /^(\d{1,12})([KMGT]?)(?:iB)?$/i.exec(text);
   const bytes = match ? BigInt(match[1]!) * UNITS[match[2]!.toUpperCase()]! : 0n;
   if (bytes === 0n) throw new InvalidArgumentError("expected a size such as 512M or 2G");
+  return bytes;
+}
+
+/** The size of a DIMM: what Linux can use, so that nothing is plugged in vain. */
+export function parseDimmSize(text: string): bigint {
+  const bytes = parseSize(text);
+  if (bytes % MEMORY_BLOCK !== 0n)
+    throw new InvalidArgumentError(
+      `expected a multiple of ${formatBytes(MEMORY_BLOCK)}: Linux adds memory in blocks of that size`,
+    );
+  return bytes;
+}
+
+/** The size of a guest's RAM. */
+export function parseRamSize(text: string): bigint {
+  const bytes = parseSize(text);
+  if (bytes % (1n << 20n) !== 0n) throw new InvalidArgumentError("expected whole MiB");
   return bytes;
 }
 
@@ -64,11 +82,6 @@ export function crashMemoryOption(): Option {
     "--crash-memory <start-end>",
     "where the header is searched (default: all RAM)",
   ).argParser(parseRange);
-}
-
-/** An option that takes a size; a default needs its text too, commander cannot print a bigint. */
-export function sizeOption(flags: string, description: string): Option {
-  return new Option(flags, description).argParser(parseSize);
 }
 
 export function jsonOption(): Option {

@@ -1,9 +1,8 @@
 /** Runs one command line: output, errors as one sentence, the exit code. */
 import { CommanderError, type Command } from "commander";
 import { printable } from "../report/text.ts";
-import { RunStateError } from "../targets/qemu/run-state.ts";
 import type { Context } from "./context.ts";
-import { EXIT, exitOfError, mainError } from "./exit.ts";
+import { ending, EXIT } from "./exit.ts";
 import { buildProgram } from "./program.ts";
 
 /** @returns the exit code; never throws. */
@@ -16,15 +15,9 @@ export async function run(args: readonly string[], context: Context, version: st
     return code;
   } catch (thrown) {
     if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? EXIT.yes : EXIT.usage;
-    const error = mainError(thrown);
-    // What an interrupted command ends with is of our own making, but not a guest that does not run again.
-    if (context.signal.aborted && !(error instanceof RunStateError)) {
-      context.say("Interrupted; nothing was left half done");
-      return EXIT.interrupted;
-    }
-    const text = error instanceof Error ? error.message : String(error);
+    const { text, code: ended } = ending(thrown, context.signal.aborted);
     context.say(text.split("\n").map(printable).join("\n"));
-    return exitOfError(error);
+    return ended;
   }
 }
 

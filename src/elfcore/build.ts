@@ -1,5 +1,6 @@
 /** A core header from what it should describe, in the form that kernels and kexec-tools write. */
-import { CoreHeaderError, hex } from "./error.ts";
+import { CoreHeaderError } from "./error.ts";
+import { hex } from "./hex.ts";
 import { ADDRESS_LIMIT, E_PHOFF_OFFSET, ELF_MAGIC, FIXED_FIELDS } from "./fields.ts";
 import {
   E_PHNUM_OFFSET,

@@ -1,5 +1,6 @@
 /** Bytes as a core header: what the capture kernel would take is taken, what it would not take is named. */
-import { CoreHeaderError, hex } from "./error.ts";
+import { CoreHeaderError } from "./error.ts";
+import { hex } from "./hex.ts";
 import {
   ADDRESS_LIMIT,
   ELF_MAGIC,
@@ -112,24 +113,6 @@ export function programHeaderCount(first64: Uint8Array): number {
     throw problem("e_phnum", E_PHNUM_OFFSET, String(count), `1 to ${PN_XNUM - 1}`);
   }
   return count;
-}
-
-/**
- * Decodes the 56 bytes of one program header. Any values are accepted: their meaning depends on the others.
- *
- * @param offset - where it begins in `bytes`, in bytes.
- * @throws {CoreHeaderError} where the 56 bytes are not all inside `bytes`.
- */
-export function decodeProgramHeader(bytes: Uint8Array, offset: number): ProgramHeader {
-  if (!Number.isInteger(offset) || offset < 0 || offset + PHDR_SIZE > bytes.length) {
-    throw problem(
-      "program header",
-      offset,
-      `outside the buffer of ${bytes.length} bytes`,
-      `${PHDR_SIZE} bytes inside it`,
-    );
-  }
-  return load(new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength), offset);
 }
 
 function load(view: DataView, offset: number): ProgramHeader {

@@ -1,5 +1,6 @@
 /** A core header as bytes. Every field's width is checked, for `DataView` stores too large values cut short. */
-import { CoreHeaderError, hex } from "./error.ts";
+import { CoreHeaderError } from "./error.ts";
+import { hex } from "./hex.ts";
 import {
   ADDRESS_LIMIT,
   P_FLAGS_OFFSET,
@@ -65,18 +66,6 @@ export function encodeCoreHeader(header: CoreHeader): Uint8Array {
     store(view, offset, programHeader);
     offset += PHDR_SIZE;
   }
-  return bytes;
-}
-
-/**
- * Encodes one program header.
- *
- * @returns 56 bytes.
- * @throws {CoreHeaderError} where a field does not fit its width; `offset` counts from the program header's start.
- */
-export function encodeProgramHeader(programHeader: ProgramHeader): Uint8Array {
-  const bytes = new Uint8Array(PHDR_SIZE);
-  store(new DataView(bytes.buffer), 0, programHeader);
   return bytes;
 }
 

@@ -39,8 +39,3 @@ export class CoreHeaderError extends Error {
     this.expected = problem.expected;
   }
 }
-
-/** Formats a field's value as this project writes addresses: `0x` and lower-case digits. */
-export function hex(value: number | bigint): string {
-  return `0x${value.toString(16)}`;
-}

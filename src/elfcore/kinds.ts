@@ -31,11 +31,6 @@ export function isRam(programHeader: ProgramHeader): boolean {
   return programHeader.p_type === PT_LOAD && !isKernelText(programHeader) && !isBackup(programHeader);
 }
 
-/** The PT_LOADs that are neither kernel text nor backup, in their order. */
-export function ramLoads(header: CoreHeader): readonly ProgramHeader[] {
-  return header.programHeaders.filter(isRam);
-}
-
 /** The PT_NOTEs but the last, in their order: one per CPU. */
 export function cpuNotes(header: CoreHeader): readonly ProgramHeader[] {
   return notes(header).slice(0, -1);

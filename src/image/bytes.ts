@@ -78,8 +78,3 @@ export function findU64s(bytes: Uint8Array, value: bigint, limit = 1024): readon
   }
   return found;
 }
-
-/** `0x…`, for messages. */
-export function hex(value: bigint | number): string {
-  return `0x${value.toString(16)}`;
-}

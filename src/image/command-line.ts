@@ -3,7 +3,7 @@ import { findBytes, textUntilNul } from "./bytes.ts";
 
 const ELFCOREHDR = new TextEncoder().encode("elfcorehdr=");
 /** COMMAND_LINE_SIZE of x86 (arch/x86/include/asm/setup.h). */
-const COMMAND_LINE_SIZE = 2048;
+export const COMMAND_LINE_SIZE = 2048;
 
 /** A command line found in an image. */
 export interface CaptureCommandLine {
@@ -35,22 +35,37 @@ export function hasParameter(commandLine: string, name: string): boolean {
 
 /**
  * The command line in `bytes` (read at physical `base`) that names the core header at `headerAddress`.
- *
- * Text before `elfcorehdr=` belongs to it as far back as printable characters go: the kernel puts the parameter
- * first, kexec-tools last.
  */
 export function findCommandLine(
   bytes: Uint8Array,
   base: bigint,
   headerAddress: bigint,
 ): CaptureCommandLine | undefined {
+  const found = findCommandLines(bytes).find(({ text }) => elfcorehdrOf(text) === headerAddress);
+  return found && { address: base + BigInt(found.offset), text: found.text };
+}
+
+/**
+ * Every text in `bytes` that is a command line with `elfcorehdr=`, in one pass.
+ *
+ * Text before `elfcorehdr=` belongs to it as far back as printable characters go: the kernel puts the parameter
+ * first, kexec-tools last.
+ */
+export function findCommandLines(
+  bytes: Uint8Array,
+): readonly { readonly offset: number; readonly text: string }[] {
+  const lines: { readonly offset: number; readonly text: string }[] = [];
+  let end = 0;
   for (const hit of findBytes(bytes, ELFCOREHDR)) {
-    let start = hit;
-    while (start > 0 && hit - start < COMMAND_LINE_SIZE && isPrintable(bytes[start - 1]!)) start--;
-    const text = textUntilNul(bytes.subarray(start, start + COMMAND_LINE_SIZE));
-    if (elfcorehdrOf(text) === headerAddress) return { address: base + BigInt(start), text };
+    // The parameter a second time, in a line that was read already.
+    if (hit < end) continue;
+    let offset = hit;
+    while (offset > 0 && hit - offset < COMMAND_LINE_SIZE && isPrintable(bytes[offset - 1]!)) offset--;
+    const text = textUntilNul(bytes.subarray(offset, offset + COMMAND_LINE_SIZE));
+    lines.push({ offset, text });
+    end = offset + text.length;
   }
-  return undefined;
+  return lines;
 }
 
 function parameters(commandLine: string): readonly string[] {

@@ -5,7 +5,8 @@ import { type CoreHeader, EHDR_SIZE, PHDR_SIZE } from "../elfcore/header.ts";
 import { cpuNotes, vmcoreinfoNote } from "../elfcore/kinds.ts";
 import { describedMemory } from "../layout/described.ts";
 import type { RangeSet } from "../layout/range-set.ts";
-import { hex, textUntilNul, u32 } from "./bytes.ts";
+import { textUntilNul, u32 } from "./bytes.ts";
+import { hex } from "../elfcore/hex.ts";
 import type { PhysicalMemory } from "./memory.ts";
 import { readVmcoreInfo, type VmcoreInfo, VMCOREINFO_NOTE_SIZE } from "./vmcoreinfo.ts";
 
@@ -19,6 +20,8 @@ export interface ProvenHeader {
   readonly address: bigint;
   readonly header: CoreHeader;
   readonly vmcoreinfo: VmcoreInfo;
+  /** The first CPU note that holds registers: the kernel that the header belongs to has panicked since. */
+  readonly usedCpuNote: bigint | undefined;
 }
 
 /** What was found wrong, in words that complete "it is not a core header: …". */
@@ -73,15 +76,18 @@ export async function proveCoreHeader(
   const vmcoreinfo = await readVmcoreInfo(memory, note.p_paddr);
   if (!vmcoreinfo)
     return no(`there is no VMCOREINFO note at ${hex(note.p_paddr)}, where its last PT_NOTE leads`);
+  let usedCpuNote: bigint | undefined;
   for (const [cpu, { p_paddr, p_memsz }] of cpuNotes(header).entries()) {
     if (p_memsz === 0n || p_memsz > MAX_CPU_NOTE || !ram.covers(span(p_paddr, p_memsz))) {
       return no(`the note of its CPU entry ${cpu} (${p_memsz} bytes at ${hex(p_paddr)}) is not in RAM`);
     }
-    if (cpu < CPU_NOTES_READ && !isCpuNote(await memory.read(p_paddr, Number(p_memsz)))) {
+    if (cpu >= CPU_NOTES_READ) continue;
+    const registers = await memory.read(p_paddr, Number(p_memsz));
+    if (!isCpuNote(registers))
       return no(`there is no CPU note at ${hex(p_paddr)}, where its CPU entry ${cpu} leads`);
-    }
+    if (u32(registers, 0) !== 0) usedCpuNote ??= p_paddr;
   }
-  return { address, header, vmcoreinfo };
+  return { address, header, vmcoreinfo, usedCpuNote };
 }
 
 /** Narrows the answer of {@link proveCoreHeader}. */

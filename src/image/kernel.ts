@@ -6,7 +6,7 @@
  * right proves nothing about being armed. The pointer does.
  */
 import type { CoreHeader } from "../elfcore/header.ts";
-import { isKernelText, pageOffsetOf } from "../elfcore/kinds.ts";
+import { isKernelText, KERNEL_MAP_START, pageOffsetOf } from "../elfcore/kinds.ts";
 import { RangeSet } from "../layout/range-set.ts";
 import type { PhysicalRange } from "../layout/range.ts";
 import { findBytes, findU64s, PAGE_SIZE, u32, u64, words } from "./bytes.ts";
@@ -14,8 +14,6 @@ import { type Kimage, KIMAGE_SPAN, readKimage } from "./kimage.ts";
 import type { PhysicalMemory } from "./memory.ts";
 import { numberOf, symbolOf, type VmcoreInfo } from "./vmcoreinfo.ts";
 
-/** Start of the kernel's own mapping, `__START_KERNEL_map` (arch/x86/include/asm/page_64_types.h). */
-const START_KERNEL_MAP = 0xffffffff80000000n;
 /** How much from `_stext` on is searched. `_end - _text` is 35 to 47 MiB on Debian's cloud kernels. */
 const KERNEL_SPAN = 96 * 1024 * 1024;
 /** A kernel's data holds some thousands of pointers into the linear mapping; more tries than this is a trap. */
@@ -54,8 +52,8 @@ export async function findRunningKernel(
 ): Promise<RunningKernel | undefined> {
   const stext = symbolOf(vmcoreinfo, "_stext");
   const physBase = numberOf(vmcoreinfo, "phys_base");
-  if (stext === undefined || physBase === undefined || stext < START_KERNEL_MAP) return undefined;
-  const textAddress = stext - START_KERNEL_MAP + physBase;
+  if (stext === undefined || physBase === undefined || stext < KERNEL_MAP_START) return undefined;
+  const textAddress = stext - KERNEL_MAP_START + physBase;
   const span = header ? kernelSpan(header, textAddress) : KERNEL_SPAN;
   const bytes = await readKernel(memory, ram, textAddress, span);
   if (!bytes) return undefined;

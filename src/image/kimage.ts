@@ -40,12 +40,38 @@ export async function readKimage(
   crashMemory: RangeSet,
 ): Promise<Kimage | undefined> {
   const head = await memory.read(address, SEGMENTS);
-  const entry = u64(head, START);
-  const count = Number(u64(head, NR_SEGMENTS));
-  if (count < 1 || count > SEGMENT_MAX || !crashMemory.contains(entry)) return undefined;
+  const count = segmentCount(head, crashMemory);
+  if (count === undefined) return undefined;
   const table = await memory.read(address + BigInt(SEGMENTS), count * SEGMENT_SIZE);
+  return parseSegments(address, head, table, crashMemory);
+}
+
+/** Bytes of a `struct kimage` with `count` segments, as far as they matter here. */
+export function kimageBytes(count: number): number {
+  return SEGMENTS + count * SEGMENT_SIZE;
+}
+
+/** {@link readKimage} of bytes that were read at `address`; undefined too where they end before the last segment. */
+export function parseKimage(address: bigint, bytes: Uint8Array, crashMemory: RangeSet): Kimage | undefined {
+  const count = segmentCount(bytes, crashMemory);
+  if (count === undefined || bytes.length < kimageBytes(count)) return undefined;
+  return parseSegments(address, bytes, bytes.subarray(SEGMENTS, kimageBytes(count)), crashMemory);
+}
+
+function segmentCount(head: Uint8Array, crashMemory: RangeSet): number | undefined {
+  const count = Number(u64(head, NR_SEGMENTS));
+  return count < 1 || count > SEGMENT_MAX || !crashMemory.contains(u64(head, START)) ? undefined : count;
+}
+
+function parseSegments(
+  address: bigint,
+  head: Uint8Array,
+  table: Uint8Array,
+  crashMemory: RangeSet,
+): Kimage | undefined {
+  const entry = u64(head, START);
   const segments: ImageSegment[] = [];
-  for (let i = 0; i < count; i++) {
+  for (let i = 0; i < table.length / SEGMENT_SIZE; i++) {
     const start = u64(table, i * SEGMENT_SIZE + 16);
     const size = u64(table, i * SEGMENT_SIZE + 24);
     if (size === 0n || (start | size) % BigInt(PAGE_SIZE) !== 0n) return undefined;

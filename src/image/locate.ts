@@ -3,7 +3,9 @@ import { type CoreHeader, EHDR_SIZE, PHDR_SIZE } from "../elfcore/header.ts";
 import { pageOffsetOf } from "../elfcore/kinds.ts";
 import { describedMemory } from "../layout/described.ts";
 import { RangeSet } from "../layout/range-set.ts";
-import { hex, PAGE_SIZE } from "./bytes.ts";
+import { BudgetedMemory, BudgetError, type ReadLimits } from "./budget.ts";
+import { PAGE_SIZE } from "./bytes.ts";
+import { hex } from "../elfcore/hex.ts";
 import type { CaptureCommandLine } from "./command-line.ts";
 import { type DisprovenHeader, isProven, proveCoreHeader, type ProvenHeader } from "./core-header.ts";
 import { type DigestFinding, findDigestOfImage } from "./digest.ts";
@@ -12,7 +14,7 @@ import type { Sha256 } from "./hash.ts";
 import { findLoadedImage, findRunningKernel, followImagePointer, type RunningKernel } from "./kernel.ts";
 import { type Kimage, segmentHolding } from "./kimage.ts";
 import type { PhysicalMemory } from "./memory.ts";
-import { looksLikeCoreHeader, scanPages } from "./scan.ts";
+import { looksLikeCoreHeader, SCAN_CHUNK, scanPages } from "./scan.ts";
 import { readVmcoreInfo, type VmcoreInfo } from "./vmcoreinfo.ts";
 
 const FOUR_GIB = 1n << 32n;
@@ -22,6 +24,11 @@ const MAX_PROOFS = 64;
 const MAX_KERNELS = 16;
 /** 65,534 program headers take 3.5 MiB, and the largest segment that a loader makes for them has 0.9 MiB. */
 const MAX_HEADER_SEGMENT = 4 * 1024 * 1024;
+
+/** Reads that are no search. A look at a real guest makes some hundred; without a shared file each takes 0.3 to 1 ms. */
+const MAX_SMALL_READS = 20_000;
+/** Bytes of such reads: kernels, the digest's segments, headers. */
+const MAX_OTHER_BYTES = 8 * 1024 ** 3;
 
 /** A capture image in crash memory. */
 export interface CaptureImage {
@@ -37,6 +44,8 @@ export interface CaptureImage {
   readonly kimage: Kimage | undefined;
   readonly digest: DigestFinding;
   readonly commandLine: CaptureCommandLine | undefined;
+  /** A CPU note that holds registers: a panic is under way, or the capture kernel runs already. */
+  readonly usedCpuNote: bigint | undefined;
 }
 
 /** What a look at a machine's memory found. */
@@ -80,7 +89,27 @@ export async function locateImage(
   sha256: Sha256,
   hints: LocateHints = {},
 ): Promise<Location> {
-  const look: Look = { memory, sha256, ram: RangeSet.of(await memory.ranges()), verdicts: new Map() };
+  const ram = RangeSet.of(await memory.ranges());
+  const budgeted = new BudgetedMemory(memory, limitsFor(ram));
+  try {
+    return await locate({ memory: budgeted, sha256, ram, verdicts: new Map() }, hints);
+  } catch (error) {
+    if (error instanceof BudgetError) return unknown(error.message);
+    throw error;
+  }
+}
+
+/** Enough for all of RAM twice over (a search, and crash memory once more) and for every step at its own limit. */
+function limitsFor(ram: RangeSet): ReadLimits {
+  const bytes = Number(ram.bytes);
+  return {
+    reads: 2 * Math.ceil(bytes / SCAN_CHUNK) + MAX_SMALL_READS,
+    bytes: 2 * bytes + MAX_OTHER_BYTES,
+  };
+}
+
+async function locate(look: Look, hints: LocateHints): Promise<Location> {
+  const { memory } = look;
   const { kernel, headerAddress } = hints;
   if (headerAddress !== undefined) return locateGiven(look, headerAddress, hints);
   if (kernel) {
@@ -248,7 +277,7 @@ async function locateAlone(
 
 async function describeImage(
   look: Look,
-  { address, header, vmcoreinfo }: ProvenHeader,
+  { address, header, vmcoreinfo, usedCpuNote }: ProvenHeader,
   crashMemory: RangeSet,
   kernel: RunningKernel | undefined,
   kimage: Kimage | undefined,
@@ -276,6 +305,7 @@ async function describeImage(
     kimage,
     digest,
     commandLine,
+    usedCpuNote,
   };
 }
 

@@ -10,7 +10,8 @@
  */
 import { encodeCoreHeader } from "../elfcore/encode.ts";
 import { type CoreHeader, E_PHNUM_OFFSET, EHDR_SIZE, PHDR_SIZE } from "../elfcore/header.ts";
-import { equalBytes, hex } from "./bytes.ts";
+import { equalBytes } from "./bytes.ts";
+import { hex } from "../elfcore/hex.ts";
 import type { DigestPrefix } from "./digest.ts";
 import { ImageError } from "./error.ts";
 import { segmentHolding } from "./kimage.ts";
@@ -24,6 +25,11 @@ export interface PlannedWrite {
   readonly address: bigint;
   readonly before: Uint8Array;
   readonly after: Uint8Array;
+}
+
+/** Bytes that `writes` write. */
+export function bytesWritten(writes: readonly PlannedWrite[]): number {
+  return writes.reduce((sum, { after }) => sum + after.length, 0);
 }
 
 /** Writes in their order. `atomic`: between the first and the last the image is not armed, the machine must not run. */

@@ -4,7 +4,7 @@ import { PAGE_SIZE, u32 } from "./bytes.ts";
 import type { PhysicalMemory } from "./memory.ts";
 
 /** Bytes read at a time: large enough to make a read's fixed cost small, small enough for a small host. */
-const CHUNK = 4 * 1024 * 1024;
+export const SCAN_CHUNK: number = 4 * 1024 * 1024;
 /** A machine has a handful of either kind of page. More than this is a machine that wants to keep us busy. */
 const MAX_CANDIDATES = 4096;
 
@@ -45,9 +45,9 @@ export async function scanPages(
   };
   for (const range of ranges) {
     const first = (range.start + BigInt(PAGE_SIZE - 1)) & ~BigInt(PAGE_SIZE - 1);
-    for (let at = first; at + BigInt(PAGE_SIZE) <= range.end; at += BigInt(CHUNK)) {
+    for (let at = first; at + BigInt(PAGE_SIZE) <= range.end; at += BigInt(SCAN_CHUNK)) {
       const left = range.end - at;
-      const bytes = await memory.read(at, left < BigInt(CHUNK) ? Number(left) : CHUNK);
+      const bytes = await memory.read(at, left < BigInt(SCAN_CHUNK) ? Number(left) : SCAN_CHUNK);
       for (let page = 0; page + PAGE_SIZE <= bytes.length; page += PAGE_SIZE) {
         if (looksLikeCoreHeader(bytes, page)) {
           note(coreHeaders, at + BigInt(page));

@@ -1,7 +1,7 @@
 /** Is what the capture kernel would be told true? */
 import type { CoreHeader } from "../elfcore/header.ts";
 import { cpuNotes } from "../elfcore/kinds.ts";
-import { hex } from "../image/bytes.ts";
+import { hex } from "../elfcore/hex.ts";
 import { hasParameter } from "../image/command-line.ts";
 import type { Sha256 } from "../image/hash.ts";
 import { type CaptureImage, locateImage, type LocateHints, type Location } from "../image/locate.ts";
@@ -51,9 +51,29 @@ export async function auditMachine(
   return judge(location, await machine.layout());
 }
 
+/** What a look at the image alone gives: `image`, or why there is none. */
+export interface Inspection {
+  readonly image: CaptureImage | undefined;
+  readonly reason: string;
+}
+
+/** Looks at the image of `machine` only: what else the machine has is not asked for. */
+export async function inspectMachine(
+  machine: Pick<Machine, "memory">,
+  sha256: Sha256,
+  hints: LocateHints = {},
+): Promise<Inspection> {
+  const location = await locateImage(machine.memory, sha256, hints);
+  return location.found === "image"
+    ? { image: location.image, reason: "" }
+    : { image: undefined, reason: judgeNothing(location).reason };
+}
+
 /** Judges what {@link locateImage} found against the layout of the same moment. */
 export function judge(location: Location, layout: MachineLayout): Audit {
-  const nothing = {
+  if (location.found === "image") return judgeImage(location.image, layout);
+  return {
+    ...judgeNothing(location),
     image: undefined,
     layout,
     missing: RangeSet.empty,
@@ -61,27 +81,27 @@ export function judge(location: Location, layout: MachineLayout): Audit {
     cpus: { present: presentCpus(layout).length, described: 0, missing: [] },
     warnings: [],
   };
+}
+
+function judgeNothing(
+  location: Exclude<Location, { readonly found: "image" }>,
+): Pick<Audit, "verdict" | "reason"> {
   switch (location.found) {
     case "no-crash-memory":
       return {
-        ...nothing,
         verdict: "not-loaded",
         reason: `The guest's kernel (${location.kernel.vmcoreinfo.release}) has reserved no crash memory; boot it with crashkernel=256M and load a capture kernel`,
       };
     case "nothing-loaded":
       return {
-        ...nothing,
         verdict: "not-loaded",
         reason: `Crash memory (${location.kernel.crashMemory.toString()}) is reserved, but no capture kernel is loaded${location.leftover === undefined ? "" : ` (the core header at ${hex(location.leftover)} is left over from one that was)`}; load one in the guest with kexec -p`,
       };
     case "unknown":
       return {
-        ...nothing,
         verdict: "unknown",
         reason: `It cannot be told what a panic would give: ${location.reason}`,
       };
-    case "image":
-      return judgeImage(location.image, layout);
   }
 }
 
@@ -94,6 +114,13 @@ function judgeImage(image: CaptureImage, layout: MachineLayout): Audit {
       ...found,
       verdict: "unknown",
       reason: `A capture image lies at ${hex(image.headerAddress)}, but the kernel's pointer to it was not found: it cannot be told whether it is loaded`,
+    };
+  }
+  if (image.usedCpuNote !== undefined) {
+    return {
+      ...found,
+      verdict: "unknown",
+      reason: `The guest has panicked: its CPU note at ${hex(image.usedCpuNote)} is in use, so the capture kernel runs already or is about to; look at its console, and audit again after the next boot`,
     };
   }
   if (image.digest.state === "mismatch") {
@@ -109,6 +136,14 @@ function judgeImage(image: CaptureImage, layout: MachineLayout): Audit {
     cpus.present > cpus.described ? `lack the registers of ${cpus.present - cpus.described} CPUs` : "",
     stale.isEmpty ? "" : `claim ${stale.toString()}, which is gone`,
   ].filter((text) => text !== "");
+  if (lacks.length === 0 && image.digest.state === "not-found") {
+    return {
+      ...found,
+      verdict: "unknown",
+      reason:
+        "The header is true, but the digest that purgatory checks was not found in the loaded image: a panic may hang there; reload the capture kernel in the guest, and audit again",
+    };
+  }
   return lacks.length === 0
     ? { ...found, verdict: "accurate", reason: "The loaded capture kernel would be told the truth" }
     : {
@@ -122,6 +157,7 @@ function judgeImage(image: CaptureImage, layout: MachineLayout): Audit {
 export function isCorrectable(image: CaptureImage): boolean {
   return (
     image.loaded === "yes" &&
+    image.usedCpuNote === undefined &&
     (image.digest.state === "covers-header" || image.digest.state === "excludes-header")
   );
 }
@@ -132,7 +168,8 @@ function warningsFor(image: CaptureImage, layout: MachineLayout): readonly strin
     warnings.push("The capture kernel's command line was not found in the image, so it could not be checked");
   } else if (
     !hasParameter(image.commandLine.text, "acpi_no_memhotplug") &&
-    !hotpluggableMemory(layout).isEmpty
+    // Before the first DIMM is the time to load again.
+    (layout.canGrow !== false || !hotpluggableMemory(layout).isEmpty)
   ) {
     warnings.push(
       "The capture kernel's command line lacks acpi_no_memhotplug: it would take hot-added memory as its own RAM, and reading it from /proc/vmcore would fail; add it and load again",
@@ -149,10 +186,10 @@ function warningsFor(image: CaptureImage, layout: MachineLayout): readonly strin
 function auditCpus(header: CoreHeader, layout: MachineLayout): CpuAudit {
   const present = presentCpus(layout);
   const described = cpuNotes(header).length;
-  const missing =
-    present.length > described
-      ? present.filter((cpu) => cpu.qomPath!.startsWith("/machine/peripheral")).map((cpu) => cpu.qomPath!)
-      : [];
+  const hotAdded = present.flatMap(({ qomPath }) =>
+    qomPath?.startsWith("/machine/peripheral") === true ? [qomPath] : [],
+  );
+  const missing = present.length > described ? hotAdded : [];
   return { present: present.length, described, missing };
 }
 

@@ -2,11 +2,12 @@
 import { encodeCoreHeader } from "../elfcore/encode.ts";
 import type { CoreHeader } from "../elfcore/header.ts";
 import { cpuNotes } from "../elfcore/kinds.ts";
-import { equalBytes, hex, u32, u64 } from "../image/bytes.ts";
+import { equalBytes, u32, u64 } from "../image/bytes.ts";
+import { hex } from "../elfcore/hex.ts";
 import { DigestPrefix } from "../image/digest.ts";
 import { ImageError } from "../image/error.ts";
 import type { Sha256 } from "../image/hash.ts";
-import { type Kimage, readKimage } from "../image/kimage.ts";
+import { type Kimage, kimageBytes, parseKimage } from "../image/kimage.ts";
 import type { CaptureImage } from "../image/locate.ts";
 import type { PhysicalMemory } from "../image/memory.ts";
 import { planInstall, type PlannedWrite, type WritePlan } from "../image/plan.ts";
@@ -69,8 +70,9 @@ export async function install(
   // Once before the pause: a machine is not stopped for nothing, and the pause does not pay for code that runs cold.
   await checkSameImage(machine.memory, image);
   const { microseconds } = await machine.paused(async () => {
-    await checkSameImage(machine.memory, image);
-    await applyPlan(machine.memory, plan);
+    // All reads at once: without a shared file each waits for QEMU, and the guest waits with it.
+    await Promise.all([checkSameImage(machine.memory, image), checkBefore(machine.memory, plan)]);
+    await writeAll(machine.memory, plan);
   });
   for (const { address, after, what } of plan.writes) {
     if (!equalBytes(await machine.memory.read(address, after.length), after)) {
@@ -90,18 +92,7 @@ export async function install(
  * @throws {ImageError} `changed`, or `panicking`.
  */
 export async function checkSameImage(memory: PhysicalMemory, image: CaptureImage): Promise<void> {
-  const { digest, kernel, kimage, header, headerAddress } = image;
-  if (kernel?.imagePointerAddress !== undefined && kernel.pageOffset !== undefined && kimage) {
-    // The kernel holds the pointer at NULL while it loads or rewrites an image: then it is not our turn.
-    const pointer = u64(await memory.read(kernel.imagePointerAddress, 8), 0);
-    if (pointer === 0n)
-      throw new ImageError("changed", "The capture image is being replaced or was unloaded; look again");
-    const now =
-      pointer - kernel.pageOffset === kimage.address &&
-      (await readKimage(memory, kimage.address, image.crashMemory));
-    if (!now || !sameSegments(now, kimage))
-      throw new ImageError("changed", "Another capture image was loaded; look again");
-  }
+  const { digest, header, headerAddress } = image;
   const expected: (readonly [string, bigint, Uint8Array])[] = [
     ["core header", headerAddress, encodeCoreHeader(header)],
   ];
@@ -109,21 +100,47 @@ export async function checkSameImage(memory: PhysicalMemory, image: CaptureImage
     expected.push(["digest's region table", digest.table.address, encodeRegions(digest.table.regions)]);
     expected.push(["digest", digest.address, digest.value]);
   }
-  for (const [what, address, bytes] of expected) {
-    if (!equalBytes(await memory.read(address, bytes.length), bytes))
+  const notes = cpuNotes(header).slice(0, MAX_CPU_NOTES);
+  // What is read does not depend on what was read before it: all of it is asked for at once.
+  const [, bytes, used] = await Promise.all([
+    checkPointer(memory, image),
+    Promise.all(expected.map(([, address, { length }]) => memory.read(address, length))),
+    Promise.all(notes.map(({ p_paddr }) => memory.read(p_paddr, 4))),
+  ]);
+  for (const [i, [what, address, wanted]] of expected.entries()) {
+    if (!equalBytes(bytes[i]!, wanted))
       throw new ImageError(
         "changed",
         `The ${what} at ${hex(address)} changed before the install; look again`,
       );
   }
   // A CPU's note is empty until a panic stops the CPU (crash_save_cpu), and that comes before purgatory hashes.
-  for (const { p_paddr } of cpuNotes(header).slice(0, MAX_CPU_NOTES)) {
-    if (u32(await memory.read(p_paddr, 4), 0) !== 0)
-      throw new ImageError(
-        "panicking",
-        `Nothing was written: the CPU note at ${hex(p_paddr)} is in use, so the guest is panicking already`,
-      );
-  }
+  const panicking = notes.find((_, i) => u32(used[i]!, 0) !== 0);
+  if (panicking !== undefined)
+    throw new ImageError(
+      "panicking",
+      `Nothing was written: the CPU note at ${hex(panicking.p_paddr)} is in use, so the guest is panicking already`,
+    );
+}
+
+/** @throws {ImageError} `changed` where the kernel's pointer leads elsewhere by now, or to other segments. */
+async function checkPointer(
+  memory: PhysicalMemory,
+  { kernel, kimage, crashMemory }: CaptureImage,
+): Promise<void> {
+  if (kernel?.imagePointerAddress === undefined || kernel.pageOffset === undefined || !kimage) return;
+  const [place, bytes] = await Promise.all([
+    memory.read(kernel.imagePointerAddress, 8),
+    memory.read(kimage.address, kimageBytes(kimage.segments.length)),
+  ]);
+  // The kernel holds the pointer at NULL while it loads or rewrites an image: then it is not our turn.
+  const pointer = u64(place, 0);
+  if (pointer === 0n)
+    throw new ImageError("changed", "The capture image is being replaced or was unloaded; look again");
+  const now =
+    pointer - kernel.pageOffset === kimage.address && parseKimage(kimage.address, bytes, crashMemory);
+  if (!now || !sameSegments(now, kimage))
+    throw new ImageError("changed", "Another capture image was loaded; look again");
 }
 
 function sameSegments(a: Kimage, b: Kimage): boolean {
@@ -142,13 +159,23 @@ function segmentsText({ entry, segments }: Kimage): string {
  * undone. Where it could, what the write threw.
  */
 export async function applyPlan(memory: PhysicalMemory, plan: WritePlan): Promise<void> {
-  for (const { address, before, what } of plan.writes) {
-    if (!equalBytes(await memory.read(address, before.length), before))
+  await checkBefore(memory, plan);
+  await writeAll(memory, plan);
+}
+
+/** @throws {ImageError} `changed` where a byte that is to be written is not what the plan says. */
+async function checkBefore(memory: PhysicalMemory, { writes }: WritePlan): Promise<void> {
+  const found = await Promise.all(writes.map(({ address, before }) => memory.read(address, before.length)));
+  for (const [i, { address, before, what }] of writes.entries()) {
+    if (!equalBytes(found[i]!, before))
       throw new ImageError(
         "changed",
         `The ${what} at ${hex(address)} changed before it was written; look again`,
       );
   }
+}
+
+async function writeAll(memory: PhysicalMemory, plan: WritePlan): Promise<void> {
   const done: PlannedWrite[] = [];
   try {
     for (const step of plan.writes) {

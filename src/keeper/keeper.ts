@@ -8,7 +8,7 @@ import type { Sha256 } from "../image/hash.ts";
 import type { RunningKernel } from "../image/kernel.ts";
 import { type CaptureImage, locateImage, type LocateHints, type Location } from "../image/locate.ts";
 import { MemoryAccessError } from "../image/memory.ts";
-import type { WritePlan } from "../image/plan.ts";
+import type { PlannedWrite } from "../image/plan.ts";
 import { wantedHeader } from "../layout/wanted.ts";
 import { type Audit, isCorrectable, judge } from "./audit.ts";
 import { install, type InstallReport, PrefixCache } from "./install.ts";
@@ -75,9 +75,9 @@ export class Keeper {
     return this.#prefixes.for(this.#machine.memory, this.#sha256, image);
   }
 
-  /** Tells that `plan` was written into `image`, so that the hash of the rest is kept. */
-  follow(image: CaptureImage, plan: WritePlan): void {
-    this.#prefixes.follow(image, plan.writes);
+  /** Tells that `writes` were made in `image`, so that the hash of the rest is kept. */
+  follow(image: CaptureImage, writes: readonly PlannedWrite[]): void {
+    this.#prefixes.follow(image, writes);
   }
 
   /** First by what is known of the kernel; where that leads to no image, from scratch: it may have been reset. */

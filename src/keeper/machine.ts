@@ -25,6 +25,21 @@ export interface Machine {
 
 /** A machine to which memory can be added. */
 export interface PluggableMachine extends Machine {
-  /** Adds a DIMM of `size` bytes and returns its name; the machine may stand still meanwhile. */
-  plugDimm(size: bigint): Promise<string>;
+  /**
+   * Adds a DIMM of `size` bytes; the machine may stand still meanwhile.
+   *
+   * @param added called with its name as soon as it is there, whatever goes wrong afterwards.
+   */
+  plugDimm(size: bigint, added: (id: string) => void): Promise<void>;
+}
+
+/** Carried by errors that say that the machine itself was lost: it has ended, or does not answer any more. */
+export interface LossMark {
+  readonly machineLost: true;
+}
+
+/** Whether `error`, or one of those that it is made of, is the loss of the machine. */
+export function isLoss(error: unknown): boolean {
+  if (error instanceof AggregateError) return error.errors.some(isLoss);
+  return error instanceof Error && "machineLost" in error && error.machineLost === true;
 }

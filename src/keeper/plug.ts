@@ -3,12 +3,14 @@ import { EHDR_SIZE, PHDR_SIZE } from "../elfcore/header.ts";
 import { pageOffsetOf } from "../elfcore/kinds.ts";
 import { ImageError } from "../image/error.ts";
 import type { CaptureImage } from "../image/locate.ts";
-import { planInstall, type PlannedWrite } from "../image/plan.ts";
+import { bytesWritten, planInstall } from "../image/plan.ts";
+import { hotpluggableRegions } from "../layout/machine.ts";
+import { formatBytes, formatRange } from "../layout/range.ts";
 import { wantedHeader } from "../layout/wanted.ts";
 import { type Audit, isCorrectable } from "./audit.ts";
 import { applyPlan, checkSameImage } from "./install.ts";
 import { type Keeper, MAX_ATTEMPTS, type Reconciled } from "./keeper.ts";
-import type { PluggableMachine } from "./machine.ts";
+import { isLoss, type PausedWork, type PluggableMachine } from "./machine.ts";
 
 /** One DIMM added. */
 export interface Plugged {
@@ -21,6 +23,33 @@ export interface Plugged {
   readonly after: Audit;
 }
 
+/** Linux adds and removes memory in blocks of at least this size and alignment (MIN_MEMORY_BLOCK_SIZE, x86-64). */
+export const MEMORY_BLOCK: bigint = 128n << 20n;
+
+/** Memory that Linux could not use was asked for; nothing was plugged. Exit code 2. */
+export class PlugSizeError extends Error {
+  override readonly name = "PlugSizeError";
+}
+
+/** A DIMM is there, and something went wrong afterwards: `cause`. */
+export class UnfinishedPlugError extends Error {
+  override readonly name = "UnfinishedPlugError";
+  readonly id: string;
+  readonly size: bigint;
+  /** Whether the header was written before it went wrong: then nothing is missing, as far as is known. */
+  readonly described: boolean;
+
+  constructor(dimm: { readonly id: string; readonly size: bigint }, described: boolean, cause: unknown) {
+    const what = described
+      ? `${dimm.id} was plugged and the header written, but then`
+      : `${dimm.id} was plugged, but the header could not be brought up to date`;
+    super(`${what}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+    this.id = dimm.id;
+    this.size = dimm.size;
+    this.described = described;
+  }
+}
+
 /**
  * Adds one DIMM of `size` bytes: pause, add the device, write header and digest, resume.
  *
@@ -28,29 +57,42 @@ export interface Plugged {
  * fail although the device is there, the machine runs again with the header as it was, and is reconciled; where that
  * fails too, the error says that the device is there.
  *
- * @throws {ImageError} `not-loaded` where no capture kernel is loaded, `forged` where its image cannot be armed again,
- * `header-too-large` where there is no room: then nothing was plugged. `changed` where something was.
+ * @throws {PlugSizeError} for a size that Linux cannot use, or where its place would be one; {ImageError} `not-loaded`
+ * where no capture kernel is loaded, `forged` where its image cannot be armed again, `header-too-large` where there is
+ * no room: then nothing was plugged. {UnfinishedPlugError} where something was.
  */
 export async function plugMemory(machine: PluggableMachine, keeper: Keeper, size: bigint): Promise<Plugged> {
+  if (size <= 0n || size % MEMORY_BLOCK !== 0n) {
+    throw new PlugSizeError(
+      `Nothing was plugged. Linux adds memory in blocks of ${formatBytes(MEMORY_BLOCK)}, and ${formatBytes(size)} is no multiple of that`,
+    );
+  }
   for (let attempt = 1; ; attempt++) {
     const image = await readyImage(keeper);
     const prefix = await keeper.prepare(image);
     let id: string | undefined;
+    let done: PausedWork<{ readonly id: string; readonly bytesWritten: number }>;
     try {
-      const { value, microseconds } = await machine.paused(async () => {
+      done = await machine.paused(async () => {
         await checkSameImage(machine.memory, image);
-        id = await machine.plugDimm(size);
+        await machine.plugDimm(size, (added) => (id = added));
         const wanted = wantedHeader(image.header, await machine.layout());
         const plan = await planInstall(machine.memory, image, wanted, prefix);
         await applyPlan(machine.memory, plan);
-        keeper.follow(image, plan);
-        return { id, size, bytesWritten: bytesOf(plan.writes) };
+        keeper.follow(image, plan.writes);
+        return { id: id ?? "", bytesWritten: bytesWritten(plan.writes) };
       });
-      return { ...value, pauseMicroseconds: microseconds, after: await keeper.audit() };
     } catch (error) {
-      if (id !== undefined) return { id, size, ...(await corrected(keeper, id, error)) };
+      if (id !== undefined) return { id, size, ...(await corrected(keeper, { id, size }, error)) };
       const again = error instanceof ImageError && error.kind === "changed" && attempt < MAX_ATTEMPTS;
       if (!again) throw error;
+      continue;
+    }
+    const { value, microseconds: pauseMicroseconds } = done;
+    try {
+      return { ...value, size, pauseMicroseconds, after: await keeper.audit() };
+    } catch (error) {
+      throw new UnfinishedPlugError({ ...value, size }, true, error);
     }
   }
 }
@@ -59,6 +101,8 @@ export async function plugMemory(machine: PluggableMachine, keeper: Keeper, size
 async function readyImage(keeper: Keeper): Promise<CaptureImage> {
   const { after } = await keeper.reconcile();
   const { image } = after;
+  if (image?.usedCpuNote !== undefined)
+    throw new ImageError("panicking", `Nothing was plugged. ${after.reason}`);
   if (!image || after.verdict === "unknown" || after.verdict === "broken") {
     throw new ImageError("not-loaded", `Nothing was plugged. ${after.reason}`);
   }
@@ -66,6 +110,12 @@ async function readyImage(keeper: Keeper): Promise<CaptureImage> {
     throw new ImageError(
       "forged",
       `Nothing was plugged. The header of the loaded image cannot be changed (its digest is ${image.digest.state}); reload the capture kernel in the guest first`,
+    );
+  }
+  const odd = hotpluggableRegions(after.layout).ranges.find(({ end }) => end % MEMORY_BLOCK !== 0n);
+  if (odd !== undefined) {
+    throw new PlugSizeError(
+      `Nothing was plugged. The memory at ${formatRange(odd)} does not end with a block of ${formatBytes(MEMORY_BLOCK)}, so what is plugged behind it begins within one, and Linux could not use it; unplug that first`,
     );
   }
   const needed = EHDR_SIZE + (image.header.programHeaders.length + 1) * PHDR_SIZE;
@@ -79,31 +129,30 @@ async function readyImage(keeper: Keeper): Promise<CaptureImage> {
 }
 
 /** The second try, with the device there and the machine running. */
-async function corrected(keeper: Keeper, id: string, cause: unknown): Promise<Omit<Plugged, "id" | "size">> {
-  const failure = (reason: string, error: unknown): ImageError =>
-    new ImageError(
-      "changed",
-      `${id} was plugged, but the header could not be brought up to date: ${reason}`,
-      {
-        cause: error,
-      },
-    );
+async function corrected(
+  keeper: Keeper,
+  dimm: { readonly id: string; readonly size: bigint },
+  cause: unknown,
+): Promise<Omit<Plugged, "id" | "size">> {
+  // A lost machine is not asked again, and a half-written image is what has to be told.
+  if (isLoss(cause) || isHalfWritten(cause)) throw new UnfinishedPlugError(dimm, false, cause);
   let result: Reconciled;
   try {
     result = await keeper.reconcile();
   } catch (error) {
-    throw failure(error instanceof Error ? error.message : String(error), error);
+    throw new UnfinishedPlugError(dimm, false, error);
   }
   const { after, installed } = result;
   if (!after.image || !isCorrectable(after.image) || !after.missing.isEmpty)
-    throw failure(after.reason, cause);
+    throw new UnfinishedPlugError(dimm, false, new Error(after.reason, { cause }));
   return {
     pauseMicroseconds: installed?.pauseMicroseconds,
-    bytesWritten: bytesOf(installed?.writes ?? []),
+    bytesWritten: bytesWritten(installed?.writes ?? []),
     after,
   };
 }
 
-function bytesOf(writes: readonly PlannedWrite[]): number {
-  return writes.reduce((sum, { after }) => sum + after.length, 0);
+function isHalfWritten(error: unknown): boolean {
+  if (error instanceof AggregateError) return error.errors.some(isHalfWritten);
+  return error instanceof ImageError && error.kind === "half-written";
 }

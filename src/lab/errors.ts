@@ -1,8 +1,10 @@
 /** How a lab run can fail without saying anything about kdump. */
+import type { LossMark } from "../keeper/machine.ts";
 
 /** The guest ended, or stopped answering, before it had said what it was asked. Exit code 128. */
-export class LostGuestError extends Error {
+export class LostGuestError extends Error implements LossMark {
   override readonly name = "LostGuestError";
+  readonly machineLost = true;
 }
 
 /** A command in the guest failed, so the scenario could not go on. */

@@ -105,14 +105,28 @@ export async function fillMemory(agent: AgentChannel, totalMiB: number): Promise
   );
 }
 
-/** Panics the guest. True once the capture kernel's shell reports, false where QEMU ends or nothing comes. */
-export async function panic(guest: LabGuest): Promise<boolean> {
+/** QEMU ends right after its guest's serial line. */
+const END_MS = 2000;
+
+/**
+ * Panics the guest.
+ *
+ * @returns true once the capture kernel's shell reports; false where nothing comes, or the guest resets, which ends
+ * QEMU of its own accord (`panic=`, `-no-reboot`).
+ * @throws {LostGuestError} where QEMU itself was killed or failed: that says nothing about kdump.
+ */
+export async function panic(guest: Pick<LabGuest, "agent" | "end">): Promise<boolean> {
   guest.agent.send("echo c > /proc/sysrq-trigger");
   try {
     await guest.agent.hello("capture", 120_000);
     return true;
   } catch (error) {
-    if (error instanceof LostGuestError) return false;
-    throw error;
+    if (!(error instanceof LostGuestError)) throw error;
+    const end = await guest.end(END_MS);
+    if (end === undefined || end.code === 0) return false;
+    const how = end.signal === null ? `with exit code ${end.code}` : `by ${end.signal}`;
+    throw new LostGuestError(`QEMU itself ended ${how} at the panic, so nothing is known of the dump`, {
+      cause: error,
+    });
   }
 }

@@ -1,10 +1,11 @@
 /** One guest of the lab: QEMU with a kernel, an initramfs, two serial ports and two QMP sockets. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, existsSync, openSync, readFileSync } from "node:fs";
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { closeSync, openSync, readFileSync } from "node:fs";
+import { lstat, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { hasEnded, MARK_PATTERN, ownMark } from "../targets/process-mark.ts";
 import { AgentChannel } from "./channel.ts";
 import { LostGuestError } from "./errors.ts";
 
@@ -57,10 +58,17 @@ function hasKvm(): boolean {
   }
 }
 
-/** Names of the lab's directories: the number is the process that they belong to. */
-const DIRECTORY = /^kdump-hotplug-lab-(\d+)-/;
+/** Begins the names of the lab's directories; the mark of the process that they belong to follows. */
+const DIRECTORY_PREFIX = "kdump-hotplug-lab-";
+const DIRECTORY = new RegExp(`^${DIRECTORY_PREFIX}(${MARK_PATTERN})-`);
 /** A guest on TCG takes 3 to 6 s to its shell. */
 const BOOT_TIMEOUT_MS = { tcg: 120_000, kvm: 30_000 } as const;
+
+/** How a process ended: with an exit code, or by a signal. */
+export interface ProcessEnd {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+}
 
 /** A running guest. It ends with the process that started it, also when that is killed. */
 export class LabGuest implements AsyncDisposable {
@@ -89,7 +97,7 @@ export class LabGuest implements AsyncDisposable {
    */
   static async boot(options: GuestOptions): Promise<LabGuest> {
     await removeAbandonedDirectories();
-    const directory = await mkdtemp(join(tmpdir(), `kdump-hotplug-lab-${process.pid}-`));
+    const directory = await makeLabDirectory();
     const child = launch(options, directory);
     // Nobody is to wait for the socket of a QEMU that has ended.
     const gone = new AbortController();
@@ -131,6 +139,13 @@ export class LabGuest implements AsyncDisposable {
   /** Whether QEMU has ended. A guest that panics without a capture kernel ends it (`panic=`, `-no-reboot`). */
   get ended(): boolean {
     return this.#process.exitCode !== null || this.#process.signalCode !== null;
+  }
+
+  /** How QEMU ended, waited for as long as `limitMs`; undefined where it has not by then. */
+  async end(limitMs: number): Promise<ProcessEnd | undefined> {
+    if (!this.ended)
+      await once(this.#process, "exit", { signal: AbortSignal.timeout(limitMs) }).catch(() => []);
+    return this.ended ? { code: this.#process.exitCode, signal: this.#process.signalCode } : undefined;
   }
 
   /** The last lines of the console: what the kernels said. */
@@ -193,12 +208,23 @@ async function consoleTail(directory: string): Promise<string> {
   return text.replaceAll("\r", "").split("\n").slice(-40).join("\n");
 }
 
-/** Directories of lab runs that were killed outright, which could not remove them themselves. */
-async function removeAbandonedDirectories(): Promise<void> {
-  for (const name of await readdir(tmpdir())) {
-    const pid = DIRECTORY.exec(name)?.[1];
-    if (pid !== undefined && !existsSync(`/proc/${pid}`)) {
-      await rm(join(tmpdir(), name), { recursive: true, force: true });
-    }
+/** A directory of a lab run. Whoever makes it removes it; one that is killed leaves it to a later run. */
+export async function makeLabDirectory(): Promise<string> {
+  return mkdtemp(join(tmpdir(), `${DIRECTORY_PREFIX}${ownMark()}-`));
+}
+
+/**
+ * Removes directories of our own lab runs that were killed outright, which could not do it themselves. What belongs to
+ * somebody else, or to a process that may be alive in another pid namespace, is not touched, and what cannot be
+ * removed stays: it is no concern of this run.
+ */
+export async function removeAbandonedDirectories(parent: string = tmpdir()): Promise<void> {
+  for (const name of await readdir(parent).catch(() => [])) {
+    const mark = DIRECTORY.exec(name)?.[1];
+    if (mark === undefined || !hasEnded(mark)) continue;
+    const path = join(parent, name);
+    const entry = await lstat(path).catch(() => undefined);
+    if (entry?.uid !== process.geteuid?.()) continue;
+    await rm(path, { recursive: true, force: true }).catch(() => undefined);
   }
 }

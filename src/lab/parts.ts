@@ -1,11 +1,10 @@
 /** From supplies to what a guest boots: the two initramfs images, built once per run. */
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { INIT_SCRIPT } from "./agent.ts";
 import type { LabSupplies } from "./fetch/supplies.ts";
 import { captureInitramfs, guestInitramfs } from "./initramfs.ts";
-import type { AcceleratorChoice } from "./guest.ts";
+import { type AcceleratorChoice, makeLabDirectory } from "./guest.ts";
 import type { LabParts } from "./scenario.ts";
 import { udevEntries } from "./udev.ts";
 
@@ -14,7 +13,7 @@ export interface BuiltParts extends LabParts, AsyncDisposable {}
 
 /** Builds the guest's initramfs (with the capture kernel and its initramfs inside) into a directory of its own. */
 export async function buildParts(supplies: LabSupplies, accelerator: AcceleratorChoice): Promise<BuiltParts> {
-  const directory = await mkdtemp(join(tmpdir(), `kdump-hotplug-lab-${process.pid}-`));
+  const directory = await makeLabDirectory();
   const remove = async (): Promise<void> => rm(directory, { recursive: true, force: true });
   try {
     const { busybox, kexec, kernel, qemu, udev } = supplies;

@@ -2,6 +2,7 @@
  * One scenario on a real kernel: boot, load the capture kernel, add memory, keep the header true or leave it, panic,
  * and look at the dump from the capture kernel's side.
  */
+import { bytesWritten } from "../image/plan.ts";
 import { type Plugged, plugMemory } from "../keeper/plug.ts";
 import { parseMemoryDevices } from "../layout/qmp.ts";
 import { RangeSet } from "../layout/range-set.ts";
@@ -112,10 +113,14 @@ export async function withLastWords<T>(
   } catch (error) {
     options.signal?.throwIfAborted();
     if (error instanceof LostGuestError || error instanceof GuestCommandError) {
-      options.log(`The guest's console said at last:\n${await guest.consoleTail()}`);
+      options.log(await lastWords(guest));
     }
     throw error;
   }
+}
+
+async function lastWords(guest: LabGuest): Promise<string> {
+  return `The guest's console said at last:\n${await guest.consoleTail()}`;
 }
 
 /** Boots a guest. One that dies before it gets to its shell is started again, and KVM that does not work is given up. */
@@ -213,7 +218,7 @@ async function keepFromOutside(qmpPath: string): Promise<KeeperEvidence> {
     before,
     after,
     pauseMicroseconds: installed?.pauseMicroseconds,
-    bytesWritten: installed?.writes.reduce((sum, { after: bytes }) => sum + bytes.length, 0) ?? 0,
+    bytesWritten: bytesWritten(installed?.writes ?? []),
   };
 }
 

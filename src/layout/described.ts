@@ -1,13 +1,13 @@
 /** What a core header describes, against what the machine has. */
 import { PT_LOAD, type CoreHeader, type ProgramHeader } from "../elfcore/header.ts";
 import { isKernelText } from "../elfcore/kinds.ts";
-import { hotpluggableMemory, type MachineLayout } from "./machine.ts";
+import { memoryToDescribe, type MachineLayout } from "./machine.ts";
 import { halfOpen, type PhysicalRange } from "./range.ts";
 import { RangeSet } from "./range-set.ts";
 
 /** How a core header differs from the layout; both empty where it is accurate. */
 export interface LayoutDifference {
-  /** Hot-pluggable memory that exists and is not described: a dump would lack it. */
+  /** Memory that must be described and is not: a dump would lack it. */
   readonly missing: RangeSet;
   /** Memory that is described and does not exist: a dump would claim it. */
   readonly stale: RangeSet;
@@ -38,7 +38,7 @@ export function describedMemory(header: CoreHeader): RangeSet {
 export function compareWithLayout(header: CoreHeader, layout: MachineLayout): LayoutDifference {
   const described = describedMemory(header);
   return {
-    missing: hotpluggableMemory(layout).subtract(described),
+    missing: memoryToDescribe(layout).subtract(described),
     stale: described.subtract(layout.backed),
   };
 }

@@ -30,22 +30,14 @@ export interface MemoryDevice {
 
 /** A CPU slot of the machine. */
 export interface HotpluggableCpu {
-  /** The driver that `device_add` takes. */
-  readonly type: string;
+  /** The driver that `device_add` takes; undefined where no CPU can be added. */
+  readonly type: string | undefined;
   readonly vcpusCount: number;
   /** Topology (`socket-id`, `core-id`, ...), passed to `device_add` as it is. */
   readonly props: Readonly<Record<string, number>>;
   readonly qomPath: string | undefined;
-  /** Whether a CPU is in the slot, which is where QEMU gives a `qom-path`. */
+  /** Whether a CPU is in the slot: QEMU gives its `qom-path` then, sysfs lists it as present. */
   readonly present: boolean;
-}
-
-/** `query-memory-size-summary`, in bytes. */
-export interface MemorySizeSummary {
-  /** RAM of the machine at its start. */
-  readonly base: bigint;
-  /** RAM in memory devices. */
-  readonly plugged: bigint;
 }
 
 /**
@@ -94,18 +86,37 @@ export function parseHotpluggableCpus(reply: unknown): readonly HotpluggableCpu[
 }
 
 /**
- * Reads what `query-memory-size-summary` returned (qapi/machine.json, `MemoryInfo`).
+ * Reads what `query-cpus-fast` returned (qapi/machine.json, `CpuInfoFast`): what a machine without CPU hot-plug has.
  *
- * @param reply - the value of `return`. `plugged-memory` is absent where the machine has no memory hot-plug: 0.
+ * @param reply - the value of `return`.
  * @throws {LayoutError} naming the field's path.
  */
-export function parseMemorySizeSummary(reply: unknown): MemorySizeSummary {
-  const path = "query-memory-size-summary";
-  const summary = objectAt(reply, path);
-  return {
-    base: unsignedAt(summary["base-memory"], `${path}.base-memory`),
-    plugged: optional(summary["plugged-memory"], `${path}.plugged-memory`, unsignedAt) ?? 0n,
-  };
+export function parseCpusFast(reply: unknown): readonly HotpluggableCpu[] {
+  const path = "query-cpus-fast";
+  return arrayAt(reply, path).map((element, index) => {
+    const here = `${path}[${index}]`;
+    const entry = objectAt(element, here);
+    return {
+      type: undefined,
+      vcpusCount: 1,
+      props: {},
+      qomPath: stringAt(entry["qom-path"], `${here}.qom-path`),
+      present: true,
+    };
+  });
+}
+
+/**
+ * Whether the machine has slots for memory: `qom-get` of the property `memory` of `/machine`
+ * (qapi/machine.json, `MemorySizeConfiguration`, since QEMU 7.1).
+ *
+ * @param reply - the value of `return`.
+ * @throws {LayoutError} naming the field's path.
+ */
+export function parseCanGrow(reply: unknown): boolean {
+  const path = "/machine.memory";
+  const memory = objectAt(reply, path);
+  return (optional(memory["slots"], `${path}.slots`, unsignedAt) ?? 0n) > 0n;
 }
 
 function memoryDevice(type: string, data: Readonly<Record<string, unknown>>, path: string): MemoryDevice {

@@ -35,7 +35,7 @@ export interface MemoryBlocks {
   readonly crashHotplug: boolean | undefined;
 }
 
-/** Where a CPU's registers will be saved. */
+/** Where a note is, or will be: a CPU's registers, VMCOREINFO. */
 export interface CrashNotes {
   /** Physical address. */
   readonly address: bigint;
@@ -142,6 +142,26 @@ export async function readCpus(tree: ReadTree): Promise<Cpus> {
     crashNotes,
     crashHotplug: await readFlag(tree, `${CPU}/crash_hotplug`),
   };
+}
+
+/**
+ * Reads where the VMCOREINFO note is: `/sys/kernel/vmcoreinfo` has address and size in hex (kernel/ksysfs.c).
+ *
+ * @returns undefined where there is no such file, or it may not be read.
+ * @throws {LayoutError} where it makes no sense.
+ */
+export async function readVmcoreinfoNote(tree: ReadTree): Promise<CrashNotes | undefined> {
+  const path = "/sys/kernel/vmcoreinfo";
+  const text = await tree.readText(path);
+  if (text === undefined) return undefined;
+  const [address = "", size = "", ...rest] = text.trim().split(" ");
+  if (rest.length > 0)
+    throw new LayoutError(
+      ACTION,
+      path,
+      `is ${JSON.stringify(text.slice(0, 40))}, expected address and size in hex`,
+    );
+  return { address: parseNumber(address, 16, path), size: parseNumber(size, 16, path) };
 }
 
 async function readBlock(tree: ReadTree, index: number, blockSize: bigint): Promise<MemoryBlock | undefined> {

@@ -1,4 +1,5 @@
 /** An audit, and what a keeper did about it, for people and for programs. */
+import { bytesWritten } from "../image/plan.ts";
 import type { Audit } from "../keeper/audit.ts";
 import type { Reconciled } from "../keeper/keeper.ts";
 import { formatBytes } from "../layout/range.ts";
@@ -41,7 +42,7 @@ export function auditJson(target: string, audit: Audit): Readonly<Record<string,
 export function reconciledText(target: string, result: Reconciled): string {
   const { before, after, installed } = result;
   if (!installed) return auditText(target, after);
-  const bytes = installed.writes.reduce((sum, write) => sum + write.after.length, 0);
+  const bytes = bytesWritten(installed.writes);
   const what = installed.writes.map((write) => write.what).join(", ");
   const pause =
     installed.pauseMicroseconds === undefined

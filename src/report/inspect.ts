@@ -1,5 +1,5 @@
 /** What a capture kernel would be told, for people and for programs. */
-import type { Audit } from "../keeper/audit.ts";
+import type { Inspection } from "../keeper/audit.ts";
 import type { HeaderFile } from "../targets/file.ts";
 import { digestText, headerText, imageJson, imageRows, programHeadersJson } from "./header.ts";
 import { jsonAddress, jsonRanges, SCHEMA_VERSION } from "./json.ts";
@@ -7,19 +7,20 @@ import { subjectJson, subjectText } from "./subject.ts";
 import { columns, printable } from "./text.ts";
 
 /** `inspect qmp:PATH`, for people. */
-export function machineText(target: string, audit: Audit): string {
-  const { image } = audit;
-  if (!image) return `${subjectText(target)}: ${printable(audit.reason)}\n`;
+export function machineText(target: string, { image, reason }: Inspection): string {
+  if (!image) return `${subjectText(target)}: ${printable(reason)}\n`;
   return `${subjectText(target)}\n${columns(imageRows(image), "  ")}${headerText(image.header)}`;
 }
 
 /** `inspect qmp:PATH --json`. */
-export function machineJson(target: string, audit: Audit): Readonly<Record<string, unknown>> {
-  const { image } = audit;
+export function machineJson(
+  target: string,
+  { image, reason }: Inspection,
+): Readonly<Record<string, unknown>> {
   return {
     schemaVersion: SCHEMA_VERSION,
     ...subjectJson(target),
-    reason: image ? null : audit.reason,
+    reason: image ? null : reason,
     image: image ? { ...imageJson(image), headers: programHeadersJson(image.header) } : null,
   };
 }

@@ -1,4 +1,5 @@
 /** What was plugged, for people and for programs. */
+import type { Audit } from "../keeper/audit.ts";
 import type { Plugged } from "../keeper/plug.ts";
 import { formatBytes } from "../layout/range.ts";
 import { auditJson } from "./audit.ts";
@@ -6,26 +7,58 @@ import { jsonBytes, SCHEMA_VERSION } from "./json.ts";
 import { subjectJson } from "./subject.ts";
 import { milliseconds, printable } from "./text.ts";
 
+/** What is to be told of a DIMM that is there, whatever went wrong after it was plugged. */
+export interface PlugOutcome {
+  readonly id: string;
+  readonly size: bigint;
+  readonly pauseMicroseconds?: number | undefined;
+  /** Whether the header was written. */
+  readonly described: boolean;
+  /** The state afterwards; undefined where nobody could look. */
+  readonly after: Audit | undefined;
+}
+
+/** One that went well. */
+export function outcomeOf(plugged: Plugged): PlugOutcome {
+  return { ...plugged, described: plugged.after.missing.isEmpty };
+}
+
 /** One DIMM, one line. */
-export function pluggedText(dimm: Plugged): string {
+export function pluggedText(dimm: PlugOutcome): string {
   const pause =
     dimm.pauseMicroseconds === undefined
       ? ""
       : `, the guest stood still for ${milliseconds(dimm.pauseMicroseconds)}`;
-  return `${printable(dimm.id)}: ${formatBytes(dimm.size)} plugged${pause}; the header is ${dimm.after.verdict}\n`;
+  const header =
+    dimm.after === undefined
+      ? dimm.described
+        ? "was written, and not looked at again"
+        : "may not describe it"
+      : `is ${dimm.after.verdict}`;
+  return `${printable(dimm.id)}: ${formatBytes(dimm.size)} plugged${pause}; the header ${header}\n`;
+}
+
+/** What would spoil the dump although the header is true; empty where there is nothing. */
+export function plugWarningsText(plugged: readonly PlugOutcome[]): string {
+  const warnings = plugged.findLast(({ after }) => after !== undefined)?.after?.warnings ?? [];
+  return warnings.map((warning) => `  warning: ${warning}\n`).join("");
 }
 
 /** `plug --json`. */
-export function pluggedJson(target: string, plugged: readonly Plugged[]): Readonly<Record<string, unknown>> {
-  const last = plugged.at(-1);
+export function pluggedJson(
+  target: string,
+  plugged: readonly PlugOutcome[],
+): Readonly<Record<string, unknown>> {
+  const after = plugged.at(-1)?.after;
   return {
     schemaVersion: SCHEMA_VERSION,
     ...subjectJson(target),
-    plugged: plugged.map(({ id, size, pauseMicroseconds }) => ({
+    plugged: plugged.map(({ id, size, pauseMicroseconds, described }) => ({
       id,
       bytes: jsonBytes(size),
       pauseMicroseconds: pauseMicroseconds ?? null,
+      described,
     })),
-    after: last ? auditJson(target, last.after) : null,
+    after: after ? auditJson(target, after) : null,
   };
 }

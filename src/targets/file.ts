@@ -1,11 +1,18 @@
 /** Core headers in files: a header by itself, a vmcore, or a copy of crash memory. */
 import { open, stat } from "node:fs/promises";
 import { type CoreHeader, EHDR_SIZE, PHDR_SIZE, PT_LOAD } from "../elfcore/header.ts";
-import { type CaptureCommandLine, elfcorehdrOf, findCommandLine } from "../image/command-line.ts";
+import { CoreHeaderError } from "../elfcore/error.ts";
+import { PAGE_SIZE } from "../image/bytes.ts";
+import {
+  type CaptureCommandLine,
+  COMMAND_LINE_SIZE,
+  elfcorehdrOf,
+  findCommandLines,
+} from "../image/command-line.ts";
 import { readCoreHeader } from "../image/core-header.ts";
 import { type DigestFinding, findDigestOfImage } from "../image/digest.ts";
 import { MemoryAccessError, type PhysicalMemory } from "../image/memory.ts";
-import { scanPages } from "../image/scan.ts";
+import { SCAN_CHUNK, scanPages } from "../image/scan.ts";
 import { halfOpen, type PhysicalRange } from "../layout/range.ts";
 import { RangeSet } from "../layout/range-set.ts";
 import { codeOf } from "./qemu/unix-socket.ts";
@@ -28,11 +35,12 @@ export class HeaderFileError extends Error {
   override readonly name = "HeaderFileError";
 }
 
-const ELFCOREHDR = "elfcorehdr=";
 /** 65,534 program headers: the most that /proc/vmcore reads. Crash memory is larger. */
 const LARGEST_HEADER = EHDR_SIZE + 65_534 * PHDR_SIZE;
-/** Room for a command line behind `elfcorehdr=`. */
-const LINE_SIZE = 4096;
+/** Pages that look like core headers and are tried as one; each may have 65,534 program headers. */
+const MAX_HEADERS = 64;
+/** Different addresses that command lines in a file name. */
+const MAX_NAMED = 64;
 /** A copy of crash memory is read whole; `crashkernel=` on the largest machines asks for some GiB. */
 const LARGEST_COPY = 8 * 1024 ** 3;
 /** Node reads at most 2 GiB at a time. */
@@ -44,10 +52,11 @@ const LARGEST_READ = 1024 ** 3;
  * A copy of crash memory does not say where it was: its command line's `elfcorehdr=` and the header's place in the
  * file do.
  *
+ * @param signal ends the look at the next read.
  * @throws {HeaderFileError} where there is no core header in it; {@link CoreHeaderError} where there is a bad one.
  */
-export async function readHeaderFile(path: string): Promise<HeaderFile> {
-  await using file = await FileMemory.open(path, 0n);
+export async function readHeaderFile(path: string, signal?: AbortSignal): Promise<HeaderFile> {
+  await using file = await FileMemory.open(path, 0n, signal);
   if (file.size < EHDR_SIZE) {
     throw new HeaderFileError(
       `${path} has ${file.size} bytes, a core header has at least ${EHDR_SIZE + PHDR_SIZE}`,
@@ -68,39 +77,51 @@ async function readCrashMemory(path: string, file: FileMemory): Promise<HeaderFi
       `${path} has ${file.size} bytes and does not begin with a core header: it is no vmcore, and larger than any copy of crash memory`,
     );
   }
-  const all = await file.read(0n, file.size);
+  const lines = await commandLinesIn(file);
   const { coreHeaders } = await scanPages(file, await file.ranges());
-  for (const offset of coreHeaders) {
-    for (const address of namedAddresses(all)) {
-      const base = address - offset;
-      const commandLine = base >= 0n ? findCommandLine(all, base, address) : undefined;
-      if (!commandLine) continue;
-      const memory = file.at(base);
-      const crashMemory = RangeSet.of(await memory.ranges());
-      const header = await readCoreHeader(memory, address);
-      const { digest } = await findDigestOfImage(memory, nodeSha256, address, crashMemory, undefined);
-      return { kind: "crash-memory", header, headerAddress: address, crashMemory, digest, commandLine };
+  let doubt: CoreHeaderError | undefined;
+  for (const offset of lines.size === 0 ? [] : coreHeaders.slice(0, MAX_HEADERS)) {
+    // A header lies on a page, in the machine as in the file.
+    const named = [...lines].find(([each]) => each >= offset && each % BigInt(PAGE_SIZE) === 0n);
+    if (named === undefined) continue;
+    const [address, line] = named;
+    const memory = file.at(address - offset);
+    let header: CoreHeader;
+    try {
+      header = await readCoreHeader(memory, address);
+    } catch (error) {
+      if (!(error instanceof CoreHeaderError || error instanceof MemoryAccessError)) throw error;
+      if (error instanceof CoreHeaderError) doubt ??= error;
+      continue;
     }
+    const crashMemory = RangeSet.of(await memory.ranges());
+    const { digest } = await findDigestOfImage(memory, nodeSha256, address, crashMemory, undefined);
+    const commandLine = { address: address - offset + line.address, text: line.text };
+    return { kind: "crash-memory", header, headerAddress: address, crashMemory, digest, commandLine };
   }
+  if (doubt) throw doubt;
+  const many =
+    coreHeaders.length > MAX_HEADERS
+      ? ` (${coreHeaders.length} pages of it look like one, and ${MAX_HEADERS} were tried)`
+      : "";
   throw new HeaderFileError(
-    `No core header was found in ${path}: it is neither a core header or vmcore, nor a copy of crash memory with a loaded capture kernel`,
+    `No core header was found in ${path}${many}: it is neither a core header or vmcore, nor a copy of crash memory with a loaded capture kernel`,
   );
 }
 
-/** Addresses that the command lines in `bytes` give for the header. */
-function namedAddresses(bytes: Uint8Array): readonly bigint[] {
-  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-  const addresses = new Set<bigint>();
-  for (
-    let at = buffer.indexOf(ELFCOREHDR);
-    at !== -1 && addresses.size < 64;
-    at = buffer.indexOf(ELFCOREHDR, at + 1)
-  ) {
-    const text = buffer.toString("latin1", at, at + LINE_SIZE).split("\0")[0]!;
-    const address = elfcorehdrOf(text);
-    if (address !== undefined) addresses.add(address);
+/** The first command line for each address that one in the file gives for the header, by it; in one pass. */
+async function commandLinesIn(file: FileMemory): Promise<ReadonlyMap<bigint, CaptureCommandLine>> {
+  const lines = new Map<bigint, CaptureCommandLine>();
+  for (let at = 0; at < file.size && lines.size < MAX_NAMED; at += SCAN_CHUNK) {
+    const start = Math.max(0, at - COMMAND_LINE_SIZE);
+    const end = Math.min(file.size, at + SCAN_CHUNK + COMMAND_LINE_SIZE);
+    for (const { offset, text } of findCommandLines(await file.read(BigInt(start), end - start))) {
+      const address = elfcorehdrOf(text);
+      if (address !== undefined && !lines.has(address) && lines.size < MAX_NAMED)
+        lines.set(address, { address: BigInt(start + offset), text });
+    }
   }
-  return [...addresses];
+  return lines;
 }
 
 function startsLikeElf(bytes: Uint8Array): boolean {
@@ -112,14 +133,21 @@ class FileMemory implements PhysicalMemory, AsyncDisposable {
   readonly size: number;
   readonly #file: Awaited<ReturnType<typeof open>>;
   readonly #range: PhysicalRange;
+  readonly #signal: AbortSignal | undefined;
 
-  private constructor(file: Awaited<ReturnType<typeof open>>, size: number, base: bigint) {
+  private constructor(
+    file: Awaited<ReturnType<typeof open>>,
+    size: number,
+    base: bigint,
+    signal: AbortSignal | undefined,
+  ) {
+    this.#signal = signal;
     this.#file = file;
     this.size = size;
     this.#range = halfOpen(base, base + BigInt(Math.max(size, 1)));
   }
 
-  static async open(path: string, base: bigint): Promise<FileMemory> {
+  static async open(path: string, base: bigint, signal?: AbortSignal): Promise<FileMemory> {
     // Looked at before it is opened: opening a pipe waits for somebody who writes.
     const entry = await stat(path).catch((error: unknown) => {
       if (codeOf(error) === "ENOENT" || codeOf(error) === "ENOTDIR")
@@ -133,12 +161,12 @@ class FileMemory implements PhysicalMemory, AsyncDisposable {
         `${path} is ${entry.isDirectory() ? "a directory" : "no regular file"}: give a core header, a vmcore or a copy of crash memory`,
       );
     }
-    return new FileMemory(await open(path, "r"), entry.size, base);
+    return new FileMemory(await open(path, "r"), entry.size, base, signal);
   }
 
   /** The same file at another address. */
   at(base: bigint): FileMemory {
-    return new FileMemory(this.#file, this.size, base);
+    return new FileMemory(this.#file, this.size, base, this.#signal);
   }
 
   async ranges(): Promise<readonly PhysicalRange[]> {
@@ -149,6 +177,7 @@ class FileMemory implements PhysicalMemory, AsyncDisposable {
     if (address < this.#range.start || address + BigInt(length) > this.#range.end) {
       throw new MemoryAccessError("read", address, length, "the file does not reach that far");
     }
+    this.#signal?.throwIfAborted();
     const bytes = new Uint8Array(length);
     const position = Number(address - this.#range.start);
     for (let done = 0; done < length;) {

@@ -54,6 +54,22 @@ test("plug adds DIMMs, and says once that they are simulated", async () => {
   expect(stdout).toMatch(/^dimm1: /m);
 });
 
+test("plug tells what it did where a later DIMM fails, and what would spoil the dump", async () => {
+  const args = ["plug", `sim:6.1,${SMALL},slots=2`, "--memory", "128M", "--count", "3"];
+  const text = await ended(...args);
+  expect(text.code).not.toBe(0);
+  const lines = text.stdout.match(/^dimm\d+: 128 MiB plugged/gm) ?? [];
+  expect(lines).toHaveLength(2);
+  const json: unknown = JSON.parse((await ended(...args, "--json")).stdout);
+  expect(json).toMatchObject({ after: { verdict: "accurate" } });
+  expect(json).toHaveProperty("plugged.length", 2);
+});
+
+test("plug warns where the capture kernel would take the memory for itself", async () => {
+  const { stdout } = await ended("plug", `sim:6.1,${SMALL},memhotplug`, "--memory", "128M");
+  expect(stdout).toMatch(/warning: .*acpi_no_memhotplug/);
+});
+
 test("inspect shows the header", async () => {
   const { code, stdout } = await ended("inspect", `sim:5.10,${SMALL}`, "--json");
   expect(code).toBe(0);

@@ -4,9 +4,9 @@ import {
   cpuNotes,
   isBackup,
   isKernelText,
+  isRam,
   kindsOf,
   pageOffsetOf,
-  ramLoads,
   vmcoreinfoNote,
 } from "../../src/elfcore/kinds.ts";
 import { at, PAGE_OFFSET, sample, withFields } from "./samples.ts";
@@ -37,7 +37,7 @@ describe("kinds of program headers", () => {
   });
 
   test("RAM loads are neither kernel text nor backup", () => {
-    expect(ramLoads(sample)).toEqual([at(sample, 5), at(sample, 6)]);
+    expect(sample.programHeaders.filter(isRam)).toEqual([at(sample, 5), at(sample, 6)]);
   });
 
   test("kernel text begins at the kernel map, even where its bytes lie elsewhere", () => {

@@ -1,6 +1,7 @@
 /** A guest that wants to crash us, to keep us busy, or to have us write elsewhere. All seeds are fixed. */
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { buildCoreHeader } from "../../src/elfcore/build.ts";
 import { encodeCoreHeader } from "../../src/elfcore/encode.ts";
 import { PT_LOAD } from "../../src/elfcore/header.ts";
 import { findCommandLine } from "../../src/image/command-line.ts";
@@ -33,6 +34,36 @@ import { changes, interesting, survives } from "./survives.ts";
 const crash = RangeSet.of([CRASH]);
 
 describe("every reader survives changed bytes", () => {
+  test("many headers with as many linear maps, and pointers that lead nowhere, are given up on", async () => {
+    const headers = 40;
+    const pointers = 3000;
+    const kernelStart = KERNEL + 0x10_0000n;
+    const reserved = { start: 0x1800_0000n, end: 0x1810_0000n };
+    const ram = RangeSet.of([{ start: 0x10_0000n, end: 0x2000_0000n }]);
+    const { memory } = new FakeKernel({ ram, crashkRes: reserved });
+    for (let h = 0; h < headers; h++) {
+      const pageOffset = 0xffff_8880_0000_0000n + (BigInt(h) << 40n);
+      const header = buildCoreHeader({
+        cpuNotes: [],
+        vmcoreinfo: { paddr: PLACES.note, size: 4132n },
+        kernelText: { paddr: KERNEL, vaddr: STEXT, size: 0x30_0000n },
+        ram: [{ start: 0x10_0000n, end: reserved.start }],
+        pageOffset,
+      });
+      memory.poke(reserved.start + BigInt(h * 4096), encodeCoreHeader(header));
+      for (let i = 0; i < pointers; i++) {
+        const target = pageOffset + 0x800_0000n + BigInt(i * 1024);
+        memory.poke(kernelStart + BigInt((h * pointers + i) * 8), le64(target));
+      }
+    }
+    const location = await locateImage(memory, nodeSha256);
+    expect(location).toMatchObject({
+      found: "unknown",
+      reason: expect.stringMatching(/given up after \d+ reads/),
+    });
+    expect(memory.reads.length).toBeLessThan(21_000);
+  });
+
   test("proveCoreHeader", async () => {
     const kernel = new FakeKernel();
     const { headerAddress, header } = load(kernel, "load");

@@ -2,16 +2,8 @@
 import { createHash } from "node:crypto";
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import {
-  equalBytes,
-  findBytes,
-  findU64s,
-  hex,
-  textUntilNul,
-  u32,
-  u64,
-  u64Bytes,
-} from "../../src/image/bytes.ts";
+import { equalBytes, findBytes, findU64s, textUntilNul, u32, u64, u64Bytes } from "../../src/image/bytes.ts";
+import { hex } from "../../src/elfcore/hex.ts";
 import { elfcorehdrOf, findCommandLine, hasParameter } from "../../src/image/command-line.ts";
 import { DigestPrefix } from "../../src/image/digest.ts";
 import { encodeRegions, findRegionTables, regionTableAt, withRegionLast } from "../../src/image/purgatory.ts";

@@ -78,6 +78,26 @@ describe.each(FORMS)("an image of form %s", (form: Form) => {
     });
   });
 
+  test("is unknown where its digest was not found, however true its header is", async () => {
+    const target = new FakeTarget(form);
+    target.memory.poke(target.image.tableAddress, new Uint8Array(256));
+    const { verdict, reason, image } = await audit(target);
+    expect({ verdict, digest: image?.digest.state }).toEqual({ verdict: "unknown", digest: "not-found" });
+    expect(reason).toMatch(/digest .* was not found .*; reload the capture kernel/);
+  });
+
+  test("is unknown once the guest has panicked, also where its header lacks memory", async () => {
+    const target = new FakeTarget(form);
+    target.kernel.fillCrashNote(1);
+    for (const change of [() => undefined, () => target.add(slots(0))]) {
+      change();
+      const { verdict, reason } = await audit(target);
+      expect(verdict).toBe("unknown");
+      expect(reason).toMatch(/has panicked: its CPU note at 0x[0-9a-f]+ is in use/);
+      expect(reason).not.toContain("keep");
+    }
+  });
+
   test("is unknown where no kernel says that it is loaded, even with a digest that does not match", async () => {
     const target = new FakeTarget(form);
     target.memory.poke(PLACES.name, text("Nothing here\0"));
@@ -86,12 +106,18 @@ describe.each(FORMS)("an image of form %s", (form: Form) => {
     expect(await audit(target)).toMatchObject({ verdict: "unknown" });
   });
 
-  test("draws a warning where its command line lacks acpi_no_memhotplug and memory is hot-plugged", async () => {
+  test("draws a warning where its command line lacks acpi_no_memhotplug and memory is or can be hot-plugged", async () => {
     const target = new FakeTarget(form, {
       parameters: "console=ttyS0 xacpi_no_memhotplug",
       extraRam: [slots(0)],
     });
+    target.canGrow = false;
     expect((await audit(target)).warnings).toEqual([]);
+    for (const canGrow of [true, undefined]) {
+      target.canGrow = canGrow;
+      expect((await audit(target)).warnings).toEqual([expect.stringContaining("acpi_no_memhotplug")]);
+    }
+    target.canGrow = false;
     target.add(slots(0));
     const { verdict, warnings } = await audit(target);
     expect(verdict).toBe("accurate");

@@ -30,6 +30,9 @@ export class FakeTarget implements PluggableMachine {
   pauses = 0;
   running = true;
   plugFails = false;
+  /** Run when a device is there, before anything else. */
+  afterPlug: (() => void) | undefined;
+  canGrow: boolean | undefined = false;
   #devices: MemoryDevice[] = [];
   #cpus: readonly HotpluggableCpu[] = [];
 
@@ -77,6 +80,7 @@ export class FakeTarget implements PluggableMachine {
       bootRam: BOOT_RAM,
       memoryDevices: this.#devices,
       hotpluggableCpus: this.#cpus,
+      canGrow: this.canGrow,
     });
   }
 
@@ -92,10 +96,11 @@ export class FakeTarget implements PluggableMachine {
     }
   }
 
-  async plugDimm(size: bigint): Promise<string> {
+  async plugDimm(size: bigint, added: (id: string) => void): Promise<void> {
     if (this.plugFails) throw new Error("no slot is free");
     const end = this.#devices.reduce((top, { range }) => (range && range.end > top ? range.end : top), HOT);
-    return this.add({ start: end, end: end + size });
+    added(this.add({ start: end, end: end + size }));
+    this.afterPlug?.();
   }
 
   #setDevices(devices: MemoryDevice[]): void {

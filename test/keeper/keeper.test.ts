@@ -1,6 +1,6 @@
 /** Reconcile: what is installed, what is left alone, and a guest that acts in between. */
 import { describe, expect, test } from "vitest";
-import { ramLoads } from "../../src/elfcore/kinds.ts";
+import { isRam } from "../../src/elfcore/kinds.ts";
 import { Keeper } from "../../src/keeper/keeper.ts";
 import { ImageError } from "../../src/image/error.ts";
 import { MemoryAccessError } from "../../src/image/memory.ts";
@@ -35,7 +35,9 @@ describe.each(FORMS)("with an image of form %s", (form: Form) => {
       if (i % 2 === 0) await keeper.reconcile();
     }
     const { image } = await keeper.audit();
-    expect(ramLoads(image!.header).filter(({ p_paddr }) => p_paddr >= slots(0).start)).toHaveLength(1);
+    expect(
+      image!.header.programHeaders.filter((ph) => isRam(ph) && ph.p_paddr >= slots(0).start),
+    ).toHaveLength(1);
     expect(dump(target)).toEqual(armedWith(target, [slots(0, 5)]));
   });
 
@@ -127,6 +129,17 @@ describe.each(FORMS)("with an image of form %s", (form: Form) => {
     expect(after.verdict).toBe("not-loaded");
     expect(target.memory.writes).toEqual([]);
     expect(target.running).toBe(true);
+  });
+
+  test("a guest that has panicked is told of, and neither paused nor written to", async () => {
+    const target = new FakeTarget(form);
+    target.add(slots(0));
+    target.kernel.fillCrashNote(0);
+    const { after, installed } = await keeperOf(target).reconcile();
+    expect(after.verdict).toBe("unknown");
+    expect(installed).toBeUndefined();
+    expect(target.pauses).toBe(0);
+    expect(target.memory.writes).toEqual([]);
   });
 
   test("nothing is written into a guest that is panicking already", async () => {

@@ -1,5 +1,6 @@
 /** Plugging with the header first: no instant outside the pause at which there is memory that is not described. */
 import { describe, expect, test } from "vitest";
+import { exitOfError } from "../../src/cli/exit.ts";
 import { Keeper } from "../../src/keeper/keeper.ts";
 import { plugMemory } from "../../src/keeper/plug.ts";
 import { RangeSet } from "../../src/layout/range-set.ts";
@@ -105,11 +106,75 @@ describe.each(FORMS)("with an image of form %s", (form: Form) => {
       if (writes++ % 2 === 0) throw new Error("no way");
     };
     await expect(plugMemory(target, keeperOf(target), SIZE)).rejects.toMatchObject({
-      kind: "changed",
+      name: "UnfinishedPlugError",
+      id: "dimm0",
+      described: false,
       message: expect.stringContaining("dimm0 was plugged, but"),
     });
     expect(target.running).toBe(true);
     expect(dump(target)).toEqual(armedWith(target, []));
+  });
+
+  test("a machine that is lost with the device there is told as lost, and not asked again", async () => {
+    const target = new FakeTarget(form);
+    const lost = Object.assign(new Error("QEMU has ended"), { machineLost: true });
+    target.afterPlug = () => {
+      throw lost;
+    };
+    let reads = 0;
+    target.afterPause.push(() => (target.memory.onRead = () => void reads++));
+    const error: unknown = await plugMemory(target, keeperOf(target), SIZE).catch(
+      (thrown: unknown) => thrown,
+    );
+    expect(error).toMatchObject({ name: "UnfinishedPlugError", id: "dimm0", size: SIZE, cause: lost });
+    expect(exitOfError(error)).toBe(128);
+    expect(reads).toBe(0);
+  });
+
+  test("a query that fails right after the device was added does not lose sight of it", async () => {
+    const target = new FakeTarget(form);
+    let failures = 1;
+    target.afterPlug = () => {
+      if (failures-- > 0) throw new Error("QEMU's answer cannot be used");
+    };
+    const { id, after } = await plugMemory(target, keeperOf(target), SIZE);
+    expect({ id, verdict: after.verdict }).toEqual({ id: "dimm0", verdict: "accurate" });
+  });
+
+  test("a look that fails after all was written says that it was", async () => {
+    const target = new FakeTarget(form);
+    target.afterPause.push(() => {
+      target.memory.onRead = () => {
+        throw new Error("We closed the connection");
+      };
+    });
+    await expect(plugMemory(target, keeperOf(target), SIZE)).rejects.toMatchObject({
+      name: "UnfinishedPlugError",
+      described: true,
+      message: "dimm0 was plugged and the header written, but then: We closed the connection",
+    });
+    expect(dump(target)).toEqual(armedWith(target, [slots(0)]));
+  });
+
+  test("memory that Linux could not use is refused before anything is plugged", async () => {
+    const target = new FakeTarget(form);
+    for (const size of [0n, 3n, 64n * MIB, 129n * MIB])
+      await expect(plugMemory(target, keeperOf(target), size)).rejects.toThrow(/blocks of 128 MiB/);
+    // QEMU would put the next one right behind it.
+    const { start } = slots(0);
+    target.add({ start, end: start + 2n * MIB });
+    await expect(plugMemory(target, keeperOf(target), SIZE)).rejects.toMatchObject({
+      name: "PlugSizeError",
+      message: expect.stringMatching(/does not end with a block of 128 MiB/),
+    });
+    expect(hotpluggableMemory(await target.layout()).bytes).toBe(2n * MIB);
+  });
+
+  test("a guest that has panicked gets nothing plugged", async () => {
+    const target = new FakeTarget(form);
+    target.kernel.fillCrashNote(0);
+    await expect(plugMemory(target, keeperOf(target), SIZE)).rejects.toMatchObject({ kind: "panicking" });
+    expect(target.pauses).toBe(0);
   });
 
   test("an image whose digest was not found gets nothing plugged", async () => {

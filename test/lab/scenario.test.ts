@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { LostGuestError } from "../../src/lab/errors.ts";
 import { AcceleratorChoice } from "../../src/lab/guest.ts";
+import { ownMark } from "../../src/targets/process-mark.ts";
 import { bootPatiently } from "../../src/lab/scenario.ts";
 
 let directory: string;
@@ -65,7 +66,7 @@ describe("booting a guest", () => {
     const qemu = await failingQemu("leaves-nothing");
     await boot(qemu.path, new AcceleratorChoice("tcg"), []);
     const ours = (await readdir(tmpdir())).filter((name) =>
-      name.startsWith(`kdump-hotplug-lab-${process.pid}-`),
+      name.startsWith(`kdump-hotplug-lab-${ownMark()}-`),
     );
     expect(ours).toEqual([]);
   });

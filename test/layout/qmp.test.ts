@@ -1,7 +1,12 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { LayoutError } from "../../src/layout/error.ts";
-import { parseHotpluggableCpus, parseMemoryDevices, parseMemorySizeSummary } from "../../src/layout/qmp.ts";
+import {
+  parseCanGrow,
+  parseCpusFast,
+  parseHotpluggableCpus,
+  parseMemoryDevices,
+} from "../../src/layout/qmp.ts";
 
 const dimm = {
   type: "dimm",
@@ -209,17 +214,36 @@ describe("parseHotpluggableCpus", () => {
   });
 });
 
-describe("parseMemorySizeSummary", () => {
-  test("reads both sizes, and 0 where the machine has no memory hot-plug", () => {
-    expect(parseMemorySizeSummary({ "base-memory": 1n << 60n, "plugged-memory": 4096 })).toEqual({
-      base: 1n << 60n,
-      plugged: 4096n,
-    });
-    expect(parseMemorySizeSummary({ "base-memory": 1 })).toEqual({ base: 1n, plugged: 0n });
+describe("parseCpusFast", () => {
+  test("gives every CPU as present, in no slot that could be filled", () => {
+    const reply = [
+      { "cpu-index": 0, "qom-path": "/machine/unattached/device[0]", "thread-id": 7, target: "x86_64" },
+    ];
+    expect(parseCpusFast(reply)).toEqual([
+      {
+        type: undefined,
+        vcpusCount: 1,
+        props: {},
+        qomPath: "/machine/unattached/device[0]",
+        present: true,
+      },
+    ]);
   });
 
   test("names the field that is wrong", () => {
-    expect(() => parseMemorySizeSummary({})).toThrow("query-memory-size-summary.base-memory is missing");
+    expect(() => parseCpusFast([{}])).toThrow("query-cpus-fast[0].qom-path is missing");
+  });
+});
+
+describe("parseCanGrow", () => {
+  test("is true where there are slots for memory", () => {
+    expect(parseCanGrow({ size: 1 << 30, slots: 32, "max-size": 1n << 40n })).toBe(true);
+    expect(parseCanGrow({ size: 1 << 30, slots: 0, "max-size": 1 << 30 })).toBe(false);
+    expect(parseCanGrow({ size: 1 << 30 })).toBe(false);
+  });
+
+  test("names the field that is wrong", () => {
+    expect(() => parseCanGrow({ slots: "x" })).toThrow("/machine.memory.slots is");
   });
 });
 
@@ -238,7 +262,7 @@ test("no reply whatever makes a parser throw anything but LayoutError", () => {
     .map(([device, field, found]) => withData(device, { [field]: found }));
   fc.assert(
     fc.property(fc.oneof(value, fc.array(value), damaged), (reply) => {
-      for (const parse of [parseMemoryDevices, parseHotpluggableCpus, parseMemorySizeSummary]) {
+      for (const parse of [parseMemoryDevices, parseHotpluggableCpus, parseCpusFast, parseCanGrow]) {
         const error = thrownBy(() => parse(reply));
         expect(error === undefined || error instanceof LayoutError).toBe(true);
       }

@@ -79,7 +79,7 @@ describe.skipIf(!lab)("lab run", () => {
   it("killed outright takes QEMU with it, and the next run removes its directories", async () => {
     const first = startRun();
     const labs = async (): Promise<readonly string[]> =>
-      (await readdir(directory)).filter((name) => name.startsWith(`kdump-hotplug-lab-${first.pid}-`));
+      (await readdir(directory)).filter((name) => name.startsWith(`kdump-hotplug-lab-${first.pid}.`));
     await until("the first run's QEMU is there", 30_000, async () => (await processes()).length > 0);
     await delay(1000);
     first.child.kill("SIGKILL");

@@ -26,17 +26,34 @@ class Doorman {
 
   /** Calls `act` just before the `count`th command is passed on. */
   static async before(qmpPath: string, directory: string, count: number, act: () => void): Promise<Doorman> {
-    const path = join(directory, `door-${count}-${Math.floor(performance.now())}`);
     let seen = 0;
+    return await Doorman.open(qmpPath, directory, (bytes) => {
+      const commands = bytes.toString("latin1").split("\n").length - 1;
+      if (seen < count && seen + commands >= count) act();
+      seen += commands;
+    });
+  }
+
+  /** Calls `act` just before what has `words` in it is passed on. */
+  static async when(qmpPath: string, directory: string, words: string, act: () => void): Promise<Doorman> {
+    return await Doorman.open(qmpPath, directory, (bytes) => {
+      if (bytes.includes(words)) act();
+    });
+  }
+
+  private static async open(
+    qmpPath: string,
+    directory: string,
+    look: (bytes: Buffer) => void,
+  ): Promise<Doorman> {
+    const path = join(directory, `door-${Math.floor(performance.now())}`);
     const server = createServer((client) => {
       const qemu = connect(qmpPath);
       doorman.#sockets.push(client, qemu);
       client.on("error", () => undefined);
       qemu.on("error", () => undefined);
       client.on("data", (bytes: Buffer) => {
-        const commands = bytes.toString("latin1").split("\n").length - 1;
-        if (seen < count && seen + commands >= count) act();
-        seen += commands;
+        look(bytes);
         qemu.write(bytes);
       });
       qemu.on("data", (bytes: Buffer) => client.write(bytes));
@@ -120,6 +137,20 @@ describe.skipIf(!lab)("a guest that is lost", () => {
       await outside.close();
       await guest[Symbol.asyncDispose]();
     }
+  });
+
+  it("killed in plug's pause with the DIMM in it, ends the command with one sentence", async () => {
+    guest = await lab!.bootLoaded();
+    const outside = await QemuGuest.open(guest.labQmpPath);
+    const pid = await pidOf(guest);
+    // QEMU says so when the guest's ACPI was told of the device, which is in the pause.
+    doorman = await Doorman.when(guest.qmpPath, directory, '"device_add"', () => {
+      setTimeout(() => process.kill(pid, "SIGKILL"), 2);
+    });
+    const result = await run("plug", `qmp:${doorman.path}`, "--memory", "128M");
+    expectOneSentence(result, 128);
+    expect(result.stderr).not.toMatch(/reload|look again/);
+    await outside.close();
   });
 
   it("whose QEMU is stopped is given up after a time-out, and runs on when it may", async () => {

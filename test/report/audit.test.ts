@@ -5,7 +5,7 @@ import { RangeSet } from "../../src/layout/range-set.ts";
 import { auditJson, auditText, reconciledJson, reconciledText } from "../../src/report/audit.ts";
 import { headerRoom, headerText } from "../../src/report/header.ts";
 import { fileJson, fileText, machineJson, machineText } from "../../src/report/inspect.ts";
-import { pluggedJson, pluggedText } from "../../src/report/plug.ts";
+import { pluggedJson, pluggedText, plugWarningsText } from "../../src/report/plug.ts";
 import { sample } from "../elfcore/samples.ts";
 
 const image: CaptureImage = {
@@ -19,13 +19,14 @@ const image: CaptureImage = {
   kimage: undefined,
   digest: { state: "not-found" },
   commandLine: { address: 0x2f10_0000n, text: "quiet \u0007 elfcorehdr=0x2f000000" },
+  usedCpuNote: undefined,
 };
 
 const audit: Audit = {
   verdict: "inaccurate",
   reason: "A dump would lack 0x100000000-0x140000000 (1 GiB)",
   image,
-  layout: { backed: RangeSet.empty, devices: [], cpus: [] },
+  layout: { backed: RangeSet.empty, devices: [], cpus: [], canGrow: undefined },
   missing: RangeSet.of([{ start: 1n << 32n, end: (1n << 32n) + (1n << 30n) }]),
   stale: RangeSet.empty,
   cpus: { present: 3, described: 2, missing: ["/machine/peripheral/cpu\n2"] },
@@ -168,7 +169,7 @@ describe("a header", () => {
 });
 
 describe("a plugged DIMM", () => {
-  const dimm = { id: "kdh-mem0", size: 1n << 30n, pauseMicroseconds: 2000, bytesWritten: 1, after: audit };
+  const dimm = { id: "kdh-mem0", size: 1n << 30n, pauseMicroseconds: 2000, described: true, after: audit };
 
   it("is told in one line", () => {
     expect(pluggedText(dimm)).toBe(
@@ -177,6 +178,25 @@ describe("a plugged DIMM", () => {
     expect(pluggedText({ ...dimm, pauseMicroseconds: undefined })).toBe(
       "kdh-mem0: 1 GiB plugged; the header is inaccurate\n",
     );
+  });
+
+  it("is told of too where it could not be looked at afterwards", () => {
+    expect(pluggedText({ id: "kdh-mem1", size: 1n << 27n, described: true, after: undefined })).toBe(
+      "kdh-mem1: 128 MiB plugged; the header was written, and not looked at again\n",
+    );
+    expect(pluggedText({ id: "kdh-mem1", size: 1n << 27n, described: false, after: undefined })).toBe(
+      "kdh-mem1: 128 MiB plugged; the header may not describe it\n",
+    );
+  });
+
+  it("does not hide what would spoil the dump", () => {
+    expect(plugWarningsText([dimm, { ...dimm, after: undefined }])).toBe(
+      "  warning: The digest was not found\n",
+    );
+    expect(plugWarningsText([])).toBe("");
+    expect(pluggedJson("qmp:/x", [dimm])).toMatchObject({
+      after: { warnings: ["The digest was not found"] },
+    });
   });
 
   it("is listed in JSON with the state after the last one", () => {

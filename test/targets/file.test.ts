@@ -1,7 +1,7 @@
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, open, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { encodeCoreHeader } from "../../src/elfcore/encode.ts";
 import { CoreHeaderError } from "../../src/elfcore/error.ts";
 import { type CoreHeader, PT_LOAD } from "../../src/elfcore/header.ts";
@@ -108,6 +108,58 @@ describe("a file", () => {
     const bytes = encodeCoreHeader(sample);
     const path = await file(bytes.subarray(0, bytes.length - 8));
     await expect(readHeaderFile(path)).rejects.toThrow(/file does not reach that far|program header/i);
+  });
+});
+
+/** A file of `pages` pages that look like core headers, and as many command lines that name places for one. */
+function hostile(pages: number, names: number): Uint8Array {
+  const bytes = Buffer.alloc((pages + 2) * PAGE + names * 4096);
+  for (let page = 1; page <= pages; page++) {
+    bytes.writeUInt32LE(0x464c457f, page * PAGE);
+    bytes.writeUInt32LE(0x003e0004, page * PAGE + 16);
+  }
+  for (let name = 0; name < names; name++) {
+    const line = `${"x".repeat(2000)} elfcorehdr=0x${(0x4000_0000 + name * PAGE).toString(16)}`;
+    bytes.write(line, (pages + 2) * PAGE + name * 4096, "latin1");
+  }
+  return bytes;
+}
+
+/** Reads of files while `act` runs: what a file may cost is counted, not timed. */
+async function readsDuring(act: () => Promise<unknown>): Promise<{ reads: number; bytes: number }> {
+  const probe = await open(await file("x"));
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- node:fs/promises does not export the class
+  const prototype = Object.getPrototypeOf(probe) as typeof probe;
+  await probe.close();
+  const spy = vi.spyOn(prototype, "read");
+  try {
+    await act().catch(() => undefined);
+    const lengths = spy.mock.calls.map((call: readonly unknown[]) => Number(call[2]));
+    return { reads: lengths.length, bytes: lengths.reduce((sum, length) => sum + length, 0) };
+  } finally {
+    spy.mockRestore();
+  }
+}
+
+describe("a hostile file", () => {
+  it("costs reads of its size and a few more, however many headers and command lines it feigns", async () => {
+    const path = await file(hostile(2000, 300));
+    const { size } = await stat(path);
+    const cost = await readsDuring(() => readHeaderFile(path));
+    expect(cost.reads).toBeLessThan(2 * (64 + Math.ceil(size / (4 << 20))) + 8);
+    expect(cost.bytes).toBeLessThan(3 * size);
+    await expect(readHeaderFile(path)).rejects.toThrow(CoreHeaderError);
+  });
+
+  it("does not keep Ctrl-C out", async () => {
+    const path = await file(hostile(100, 100));
+    await expect(readHeaderFile(path, AbortSignal.abort(new Error("Interrupted")))).rejects.toThrow(
+      "Interrupted",
+    );
+    const controller = new AbortController();
+    const reading = readHeaderFile(path, controller.signal);
+    setImmediate(() => controller.abort(new Error("Interrupted")));
+    await expect(reading).rejects.toThrow("Interrupted");
   });
 });
 

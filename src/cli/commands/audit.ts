@@ -23,7 +23,7 @@ export function auditCommand(context: Context, exit: (code: number) => void): Co
     .addOption(crashMemoryOption())
     .addOption(jsonOption())
     .action(async (target: string, options: WhereOptions & { readonly json?: true }) => {
-      const audit = await withMachine(context, target, async (machine) =>
+      const audit = await withMachine(context, target, "look", async (machine) =>
         auditMachine(machine, nodeSha256, hintsOf(options)),
       );
       if (options.json) printJson(context, auditJson(target, audit));

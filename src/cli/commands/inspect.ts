@@ -1,6 +1,6 @@
 /** `inspect TARGET|FILE`: what a capture kernel would be told. */
 import { Command } from "commander";
-import { auditMachine } from "../../keeper/audit.ts";
+import { inspectMachine } from "../../keeper/audit.ts";
 import { fileJson, fileText, machineJson, machineText } from "../../report/inspect.ts";
 import { readHeaderFile } from "../../targets/file.ts";
 import { nodeSha256 } from "../../targets/sha256.ts";
@@ -27,15 +27,15 @@ export function inspectCommand(context: Context, exit: (code: number) => void): 
     .addOption(jsonOption())
     .action(async (subject: string, options: WhereOptions & { readonly json?: true }) => {
       if (/^[a-z]+:/.test(subject)) {
-        const audit = await withMachine(context, subject, async (machine) =>
-          auditMachine(machine, nodeSha256, hintsOf(options)),
+        const inspection = await withMachine(context, subject, "look", async (machine) =>
+          inspectMachine(machine, nodeSha256, hintsOf(options)),
         );
-        if (options.json) printJson(context, machineJson(subject, audit));
-        else context.print(machineText(subject, audit));
-        exit(audit.image ? EXIT.yes : EXIT.unknown);
+        if (options.json) printJson(context, machineJson(subject, inspection));
+        else context.print(machineText(subject, inspection));
+        exit(inspection.image ? EXIT.yes : EXIT.unknown);
         return;
       }
-      const file = await readHeaderFile(subject);
+      const file = await readHeaderFile(subject, context.signal);
       if (options.json) printJson(context, fileJson(subject, file));
       else context.print(fileText(subject, file));
       exit(EXIT.yes);

@@ -27,7 +27,7 @@ export function keepCommand(context: Context, exit: (code: number) => void): Com
       async (target: string, options: WhereOptions & { readonly once?: true; readonly json?: true }) => {
         if (!options.once)
           throw new UsageError("Cannot keep running yet: give --once, and call it again after each change");
-        const result = await withMachine(context, target, async (machine) =>
+        const result = await withMachine(context, target, "change", async (machine) =>
           new Keeper(machine, nodeSha256, hintsOf(options)).reconcile(),
         );
         if (options.json) printJson(context, reconciledJson(target, result));

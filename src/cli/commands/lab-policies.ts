@@ -11,7 +11,7 @@ import { predictRun } from "../../lab/policies/predict.ts";
 import { runPolicy } from "../../lab/policy-run.ts";
 import { policyRunsJson, policyRunsText, type PolicyRunReport } from "../../report/policy-run.ts";
 import { type Context, printJson } from "../context.ts";
-import { EXIT, UsageError } from "../exit.ts";
+import { EXIT } from "../exit.ts";
 
 /** What `--policy` names. */
 export type PolicyChoice = LabPolicyName | "all";
@@ -42,15 +42,10 @@ export interface PolicyOptions {
   readonly json?: true;
 }
 
-/** Linux adds memory in blocks of at least this. */
-const BLOCK = 128n << 20n;
-
 /** Runs the policies one after the other, reports, and gives the exit code. */
 export async function runPolicies(context: Context, options: PolicyOptions): Promise<number> {
   const { kernel, qemu, busybox, kexec, load, json } = options;
   const { say: log, signal } = context;
-  if (options.dimm % BLOCK !== 0n)
-    throw new UsageError("Cannot plug such a DIMM: its size is not a multiple of 128M");
   const udev = options.udev ?? (isKernelSeries(kernel) ? KERNEL_SUITES[kernel] : "trixie");
   const supplies = await supply({ kernel, qemu, busybox, kexec, udev, log, signal });
   await using parts = await buildParts(supplies, new AcceleratorChoice(options.accel));

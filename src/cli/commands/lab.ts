@@ -11,7 +11,7 @@ import { labRunJson, labRunText, WAY_WORDS } from "../../report/lab-run.ts";
 import { type Context, printJson } from "../context.ts";
 import { EXIT, UsageError } from "../exit.ts";
 import { collectPolicy, POLICY_HELP, type PolicyChoice, runPolicies } from "./lab-policies.ts";
-import { jsonOption, parseCount, sizeOption } from "../options.ts";
+import { jsonOption, parseCount, parseDimmSize, parseRamSize } from "../options.ts";
 
 export function labCommand(context: Context, exit: (code: number) => void): Command {
   return new Command("lab")
@@ -64,8 +64,14 @@ function runCommand(context: Context, exit: (code: number) => void): Command {
           .default("kexec_file_load"),
       )
       // Help shows a default as JSON, which has no bigint: it is given in words.
-      .addOption(sizeOption("--ram <size>", "the guest's RAM at its start").default(1n << 30n, "1G"))
-      .addOption(sizeOption("--dimm <size>", "size of a DIMM").default(1n << 30n, "1G"))
+      .addOption(
+        new Option("--ram <size>", "the guest's RAM at its start")
+          .argParser(parseRamSize)
+          .default(1n << 30n, "1G"),
+      )
+      .addOption(
+        new Option("--dimm <size>", "size of a DIMM").argParser(parseDimmSize).default(1n << 30n, "1G"),
+      )
       .option("--dimms <n>", "how many DIMMs are added", parseCount, 2)
       .addOption(new Option("--only <way>", "run only one side").choices(["nothing", "in-place", "plug"]))
       .option("--private-ram", "RAM without a shared file: the gdbstub is used")

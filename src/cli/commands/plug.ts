@@ -1,15 +1,21 @@
 /** `plug TARGET --memory SIZE`: hot-plug, header first. */
 import { Command } from "commander";
 import { Keeper } from "../../keeper/keeper.ts";
-import { plugMemory, type Plugged } from "../../keeper/plug.ts";
-import { pluggedJson, pluggedText } from "../../report/plug.ts";
+import { plugMemory, UnfinishedPlugError } from "../../keeper/plug.ts";
+import {
+  outcomeOf,
+  pluggedJson,
+  pluggedText,
+  type PlugOutcome,
+  plugWarningsText,
+} from "../../report/plug.ts";
 import { subjectText } from "../../report/subject.ts";
 import { nodeSha256 } from "../../targets/sha256.ts";
 import { isSimulated, TARGET_HELP } from "../../targets/target.ts";
 import { type Context, printJson } from "../context.ts";
-import { exitOfVerdict } from "../exit.ts";
+import { exitOfVerdict, parts } from "../exit.ts";
 import { withMachine } from "../machine.ts";
-import { jsonOption, parseCount, parseSize } from "../options.ts";
+import { jsonOption, parseCount, parseDimmSize } from "../options.ts";
 
 interface PlugOptions {
   readonly memory: bigint;
@@ -21,24 +27,38 @@ export function plugCommand(context: Context, exit: (code: number) => void): Com
   return new Command("plug")
     .description("add memory so that at no instant the machine has any that the header does not describe")
     .argument("<target>", TARGET_HELP)
-    .requiredOption("--memory <size>", "size of a DIMM, such as 1G", parseSize)
+    .requiredOption("--memory <size>", "size of a DIMM, a multiple of 128M such as 1G", parseDimmSize)
     .option("--count <n>", "how many DIMMs of that size", parseCount, 1)
     .addOption(jsonOption())
     .action(async (target: string, options: PlugOptions) => {
-      const plugged: Plugged[] = [];
-      await withMachine(context, target, async (machine) => {
-        const keeper = new Keeper(machine, nodeSha256);
-        while (plugged.length < options.count) {
-          context.signal.throwIfAborted();
-          const dimm = await plugMemory(machine, keeper, options.memory);
-          plugged.push(dimm);
-          if (options.json) continue;
-          // The lines name DIMMs only: without this nothing would say that they are not real.
-          if (plugged.length === 1 && isSimulated(target)) context.print(`${subjectText(target)}\n`);
-          context.print(pluggedText(dimm));
+      const plugged: PlugOutcome[] = [];
+      const tell = (dimm: PlugOutcome): void => {
+        plugged.push(dimm);
+        if (options.json) return;
+        // The lines name DIMMs only: without this nothing would say that they are not real.
+        if (plugged.length === 1 && isSimulated(target)) context.print(`${subjectText(target)}\n`);
+        context.print(pluggedText(dimm));
+      };
+      try {
+        await withMachine(context, target, "change", async (machine) => {
+          const keeper = new Keeper(machine, nodeSha256);
+          while (plugged.length < options.count) {
+            context.signal.throwIfAborted();
+            tell(outcomeOf(await plugMemory(machine, keeper, options.memory)));
+          }
+        });
+      } catch (error) {
+        const unfinished = parts(error).find((part) => part instanceof UnfinishedPlugError);
+        if (unfinished) {
+          const { id, size, described } = unfinished;
+          tell({ id, size, described, after: undefined });
         }
-      });
-      if (options.json) printJson(context, pluggedJson(target, plugged));
-      exit(exitOfVerdict(plugged.at(-1)!.after.verdict));
+        throw error;
+      } finally {
+        // Also where a later DIMM failed, or on Ctrl-C: what is there has to be told.
+        if (!options.json) context.print(plugWarningsText(plugged));
+        else if (plugged.length > 0) printJson(context, pluggedJson(target, plugged));
+      }
+      exit(exitOfVerdict(plugged.at(-1)!.after!.verdict));
     });
 }

@@ -17,8 +17,6 @@ export interface MissingSupply {
  */
 export class SupplyError extends Error {
   override readonly name = "SupplyError";
-  /** The command's exit code: bad input, because an option is missing. */
-  readonly exitCode = 2;
   readonly missing: readonly MissingSupply[];
 
   constructor(missing: readonly MissingSupply[]) {

@@ -3,7 +3,6 @@ import { open, rename } from "node:fs/promises";
 import { join } from "node:path";
 import type { CacheEntry } from "./cache.ts";
 import { FetchError } from "./errors.ts";
-import { listFiles } from "./cache.ts";
 import type { Workshop } from "./workshop.ts";
 
 /** A kernel series that the lab knows by name. */
@@ -15,10 +14,6 @@ export interface KernelSupply {
   /** `uname -r`: `6.1.0-50-cloud-amd64`. */
   readonly release: string;
   readonly vmlinuz: string;
-  /** The directory that holds `modules.dep` or its raw material; absent for a kernel given by hand. */
-  readonly modulesDir?: string;
-  /** The kernel's configuration; absent for a kernel given by hand. */
-  readonly config?: string;
 }
 
 /** The series and the Debian release whose kernel it is. */
@@ -64,11 +59,6 @@ export async function fetchKernel(workshop: Workshop, series: KernelSeries): Pro
 
   const entry = await workshop.directory("kernel");
   await rename(join(root, "boot", `vmlinuz-${release}`), join(entry, "vmlinuz"));
-  await rename(join(root, "boot", `config-${release}`), join(entry, "config"));
-  // Debian merged /lib into /usr/lib between these releases.
-  const files = await listFiles(root);
-  const lib = files.some((path) => path.startsWith("usr/lib/modules/")) ? "usr/lib" : "lib";
-  await rename(join(root, lib, "modules", release), join(entry, "modules"));
   return cache.publish(kernelEntryName(series), entry, { package: image, version, facts: { release } });
 }
 
@@ -86,8 +76,6 @@ export function kernelFromEntry(series: KernelSeries, entry: CacheEntry): Kernel
     suite: KERNEL_SUITES[series],
     release: entry.facts["release"] ?? "",
     vmlinuz: join(entry.directory, "vmlinuz"),
-    modulesDir: join(entry.directory, "modules"),
-    config: join(entry.directory, "config"),
   };
 }
 

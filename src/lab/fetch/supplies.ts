@@ -113,6 +113,7 @@ export async function supply(options: SupplyOptions, machine: Machine = thisMach
       ? await session.kexec()
       : await session.get("kexec", "--kexec FILE", () => givenKexec(machine, kexecPath, signal));
   const udev = options.udev === undefined ? undefined : await session.udev(options.udev);
+  await session.launcher();
   if (
     qemu === undefined ||
     kernelSupply === undefined ||
@@ -152,6 +153,7 @@ export async function fetchAll(
     const udev = await session.udev(suite);
     if (udev !== undefined) udevs.push(udev);
   }
+  await session.launcher();
   if (qemu === undefined || busybox === undefined || kexec === undefined || session.missing.length > 0) {
     throw new SupplyError(session.missing);
   }
@@ -223,6 +225,15 @@ class Session implements AsyncDisposable {
     return this.get(`udev of ${suite}`, undefined, async () =>
       udevFromEntry(suite, await this.#entry(udevEntryName(suite), (workshop) => fetchUdev(workshop, suite))),
     );
+  }
+
+  /** What starts QEMU so that it cannot outlive us. Essential on Debian; elsewhere it may be missing. */
+  launcher(): Promise<string | undefined> {
+    return this.get("setpriv", "install util-linux", async () => {
+      const path = await findProgram(this.context.machine, "setpriv");
+      if (path === undefined) throw new FetchError("there is no setpriv in PATH");
+      return path;
+    });
   }
 
   /**

@@ -11,6 +11,7 @@ import { join } from "node:path";
 
 import { GdbError, GdbRemote } from "./gdb-remote.ts";
 import { makePrivateDir, PRIVATE_DIR_PREFIX, type ProcessOwner } from "./private-dir.ts";
+import { hasEnded, MARK_PATTERN } from "../process-mark.ts";
 import type { QmpClient } from "./qmp.ts";
 import { humanMonitor, queryChardevs, queryStatus, type RunState } from "./replies.ts";
 import { assertNotMoving, restoreRunState } from "./run-state.ts";
@@ -98,12 +99,10 @@ export class GdbDoor {
     if (this.#attached !== undefined) return this.#attached.remote;
     const before = known ?? (await queryStatus(this.#qmp));
     assertNotMoving(before);
-    let remote: GdbRemote | undefined;
+    let remote: GdbRemote;
     try {
-      remote = await GdbRemote.connect({ path: this.#socketPath });
-      await remote.setPhysicalMode(true);
+      remote = await GdbRemote.connect({ path: this.#socketPath }, { physical: true });
     } catch (error) {
-      remote?.close();
       this.#attachFailed = true;
       // The stub may have stopped the guest before it failed.
       await restoreRunState(this.#qmp, before);
@@ -160,18 +159,18 @@ function monitorWord(text: string): string {
 }
 
 /** The socket of a stub that we opened, without a client, as `query-chardev` describes it. */
-const OURS = new RegExp(`^disconnected:unix:(.*/${PRIVATE_DIR_PREFIX}[A-Za-z0-9]{6})/gdb,`);
+const OURS = new RegExp(`^disconnected:unix:(.*/${PRIVATE_DIR_PREFIX}(${MARK_PATTERN})-[A-Za-z0-9]{6})/gdb,`);
 
 /**
  * Closes a stub that a killed process of ours has left open.
  *
- * @throws {GdbError} where the stub is somebody else's.
+ * @throws {GdbError} where the stub is somebody else's, or that of a keeper which may be alive.
  */
 async function clearTheWay(qmp: QmpClient): Promise<void> {
   const other = (await queryChardevs(qmp)).find((chardev) => chardev.label === "gdb");
   if (other === undefined) return;
-  const directory = OURS.exec(other.filename)?.[1];
-  if (directory === undefined) {
+  const [, directory, mark] = OURS.exec(other.filename) ?? [];
+  if (directory === undefined || mark === undefined || !hasEnded(mark)) {
     throw new GdbError(
       `gdbstub of this QEMU is in use (${other.filename}): close it with "gdbserver none", or give the guest's RAM a shared file`,
     );
@@ -179,43 +178,4 @@ async function clearTheWay(qmp: QmpClient): Promise<void> {
   await humanMonitor(qmp, "gdbserver none");
   // QEMU has removed its socket; nothing is deleted that is not empty.
   await rmdir(directory).catch(() => undefined);
-}
-
-/**
- * Runs `fn` with the guest's memory open through the gdbstub. The guest stands still meanwhile (about 1 ms for
- * a small write) and afterwards has the run state that it had.
- *
- * @throws {GdbError} where the stub cannot be used; what `fn` throws; {RunStateError} where the guest could not
- *   be brought back.
- */
-export async function withGdb<T>(
-  qmp: QmpClient,
-  fn: (memory: GdbMemory) => Promise<T>,
-  options: GdbOptions = {},
-): Promise<T> {
-  const door = await GdbDoor.open(qmp, options);
-  return await finishing(
-    async () => await fn(await door.attach()),
-    async () => await door.close(),
-  );
-}
-
-/** Runs `fn`, then `finish` in any case; where both fail, both are told. */
-export async function finishing<T>(fn: () => Promise<T>, finish: () => Promise<void>): Promise<T> {
-  let result: T;
-  try {
-    result = await fn();
-  } catch (error) {
-    try {
-      await finish();
-    } catch (second) {
-      const [first, then] = [error, second].map((each) =>
-        each instanceof Error ? each.message : String(each),
-      );
-      throw new AggregateError([error, second], `${first}; and afterwards: ${then}`, { cause: second });
-    }
-    throw error;
-  }
-  await finish();
-  return result;
 }

@@ -37,6 +37,8 @@ export type GdbAddress = { readonly path: string } | { readonly host: string; re
 export interface GdbConnectOptions {
   /** Limit for the connection and for each answer, milliseconds; 3000 unless told. */
   readonly timeoutMs?: number;
+  /** Asks for physical addresses in the same breath. */
+  readonly physical?: boolean;
 }
 
 const TIMEOUT_MS = 3000;
@@ -83,7 +85,7 @@ export class GdbRemote {
    * Connects and asks for the stub's packet size. The guest is stopped from here on.
    *
    * @throws {GdbClosedError} where nobody listens.
-   * @throws {GdbTimeoutError} where nobody answers.
+   * @throws {GdbTimeoutError} where nobody answers; what `setPhysicalMode` throws.
    */
   static async connect(address: GdbAddress, options: GdbConnectOptions = {}): Promise<GdbRemote> {
     const timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
@@ -117,7 +119,10 @@ export class GdbRemote {
           );
         });
       });
-      const features = await remote.request("qSupported");
+      const [features] = await Promise.all([
+        remote.request("qSupported"),
+        options.physical === true ? remote.setPhysicalMode(true) : undefined,
+      ]);
       const size = /(?:^|;)PacketSize=([0-9a-fA-F]{1,8})(?:;|$)/.exec(features)?.[1];
       if (size !== undefined) remote.#packetSize = Number.parseInt(size, 16);
       if (remote.#packetSize < 2 * WRITE_OVERHEAD) {

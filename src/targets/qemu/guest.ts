@@ -1,10 +1,11 @@
 /** A running QEMU guest, from its QMP socket: run state, memory, hot-plug. */
-import { finishing } from "./gdb-memory.ts";
+import { finishing } from "./finishing.ts";
 import { type GuestMemory, type GuestMemoryOptions, openGuestMemory } from "./memory.ts";
 import { type DimmRequest, plugDimm, type PluggedDimm } from "./plug.ts";
 import { QmpClient, type QmpConnectOptions } from "./qmp.ts";
-import { type MemorySizeSummary, queryStatus, querySizeSummary } from "./replies.ts";
+import { queryStatus } from "./replies.ts";
 import { pauseGuest, type PauseToken, resumeGuest } from "./run-state.ts";
+import { Standstill } from "./standstill.ts";
 
 export interface QemuGuestOptions extends QmpConnectOptions, GuestMemoryOptions {}
 
@@ -60,18 +61,22 @@ export class QemuGuest {
    * Runs `fn` while the guest stands still, and resumes it in any case, but only where it ran before.
    *
    * Nothing in here can be interrupted half-way: who catches SIGINT awaits this. Every command has its limit.
+   *
+   * @throws {KeeperBusyError} where another keeper works on this QEMU; {ImageError} `changed` from a write in `fn`
+   *   where somebody else has let the guest run.
    */
   async pausedDuring<T>(fn: () => Promise<T>): Promise<T> {
+    await using _ = await this.memory.lock.take();
     return await this.memory.withWritesReady(async () => {
-      const token = await this.pause();
+      const standstill = await Standstill.begin(this.qmp);
       const work = async (): Promise<T> => {
-        await this.memory.attach(token.state);
-        return await fn();
+        await this.memory.attach(standstill.state);
+        return await this.memory.guarded(async () => await standstill.beforeWrite(), fn);
       };
       return await finishing(work, async () => {
         await finishing(
           async () => await this.memory.hangUp(),
-          async () => await this.resume(token),
+          async () => void (this.lastPauseMicroseconds = await standstill.end()),
         );
       });
     });
@@ -85,11 +90,6 @@ export class QemuGuest {
   /** QEMU's own answer to `query-hotpluggable-cpus`, unchecked. */
   async hotpluggableCpus(): Promise<unknown> {
     return await this.qmp.execute("query-hotpluggable-cpus");
-  }
-
-  /** Bytes of boot RAM and of plugged memory, as QEMU counts them. */
-  async memorySizeSummary(): Promise<MemorySizeSummary> {
-    return await querySizeSummary(this.qmp);
   }
 
   /** Adds a DIMM and takes it into `memory`. @throws {PlugError} with QEMU's words; then nothing changed. */

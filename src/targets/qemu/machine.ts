@@ -1,27 +1,55 @@
 /** A QEMU guest behind the keeper's port. */
 import type { PausedWork, PluggableMachine } from "../../keeper/machine.ts";
 import { type MachineLayout, machineLayoutFromQmp } from "../../layout/machine.ts";
-import { parseHotpluggableCpus, parseMemoryDevices } from "../../layout/qmp.ts";
+import {
+  type HotpluggableCpu,
+  parseCanGrow,
+  parseCpusFast,
+  parseHotpluggableCpus,
+  parseMemoryDevices,
+} from "../../layout/qmp.ts";
 import { RangeSet } from "../../layout/range-set.ts";
+import { finishing } from "./finishing.ts";
 import { QemuGuest, type QemuGuestOptions } from "./guest.ts";
-import { QmpClosedError } from "./qmp-errors.ts";
+import { plugDimm } from "./plug.ts";
+import { QmpClosedError, QmpCommandError } from "./qmp-errors.ts";
 import type { GuestMemory } from "./memory.ts";
+
+/** How a machine is opened. */
+export interface QemuMachineOptions extends QemuGuestOptions {
+  /** Keeps every other keeper away from this QEMU until it is closed; else only during each pause. */
+  readonly alone?: boolean;
+}
 
 /** The machine behind one QMP socket. Close it. */
 export class QemuMachine implements PluggableMachine, AsyncDisposable {
   readonly name: string;
   readonly guest: QemuGuest;
   #pause: Promise<unknown> | undefined;
+  readonly #lock: AsyncDisposable | undefined;
   #interrupted = false;
+  #slots: Promise<unknown> | undefined;
 
-  private constructor(name: string, guest: QemuGuest) {
+  private constructor(name: string, guest: QemuGuest, lock: AsyncDisposable | undefined) {
     this.name = name;
     this.guest = guest;
+    this.#lock = lock;
   }
 
-  /** Connects to the QMP socket at `path`; see {@link QemuGuest.open} for what can go wrong. */
-  static async open(path: string, options: QemuGuestOptions = {}): Promise<QemuMachine> {
-    return new QemuMachine(`qmp:${path}`, await QemuGuest.open(path, options));
+  /**
+   * Connects to the QMP socket at `path`; see {@link QemuGuest.open} for what can go wrong.
+   *
+   * @throws {KeeperBusyError} where it is to be alone and another keeper works on the same QEMU.
+   */
+  static async open(path: string, options: QemuMachineOptions = {}): Promise<QemuMachine> {
+    const guest = await QemuGuest.open(path, options);
+    try {
+      const lock = options.alone === true ? await guest.memory.lock.take() : undefined;
+      return new QemuMachine(`qmp:${path}`, guest, lock);
+    } catch (error) {
+      await guest.close();
+      throw error;
+    }
   }
 
   get memory(): GuestMemory {
@@ -30,11 +58,27 @@ export class QemuMachine implements PluggableMachine, AsyncDisposable {
 
   async layout(): Promise<MachineLayout> {
     const memoryDevices = parseMemoryDevices(await this.guest.memoryDevices());
-    const hotpluggableCpus = parseHotpluggableCpus(await this.guest.hotpluggableCpus());
-    await this.memory.refresh();
-    const regions = RangeSet.of(memoryDevices.flatMap(({ region }) => (region ? [region] : [])));
-    const bootRam = RangeSet.of(await this.memory.ranges()).subtract(regions);
-    return machineLayoutFromQmp({ bootRam, memoryDevices, hotpluggableCpus });
+    const hotpluggableCpus = await this.#cpus();
+    const canGrow = await this.#canGrow();
+    const bootRam = RangeSet.of(await this.memory.bootRanges());
+    return machineLayoutFromQmp({ bootRam, memoryDevices, hotpluggableCpus, canGrow });
+  }
+
+  /** A machine that takes no CPUs (microvm, for one) refuses to list slots; its CPUs can be listed all the same. */
+  async #cpus(): Promise<readonly HotpluggableCpu[]> {
+    const slots = await unlessRefused(this.guest.hotpluggableCpus());
+    return slots === undefined
+      ? parseCpusFast(await this.guest.qmp.execute("query-cpus-fast"))
+      : parseHotpluggableCpus(slots);
+  }
+
+  /** Asked once: slots are a matter of QEMU's command line. */
+  async #canGrow(): Promise<boolean | undefined> {
+    this.#slots ??= unlessRefused(
+      this.guest.qmp.execute("qom-get", { path: "/machine", property: "memory" }),
+    );
+    const memory = await this.#slots;
+    return memory === undefined ? undefined : parseCanGrow(memory);
   }
 
   async paused<T>(work: () => Promise<T>): Promise<PausedWork<T>> {
@@ -61,11 +105,25 @@ export class QemuMachine implements PluggableMachine, AsyncDisposable {
     await this.guest.close();
   }
 
-  async plugDimm(size: bigint): Promise<string> {
-    return (await this.guest.plugDimm({ size })).id;
+  /** The memory map is not read anew here: who plugs asks for the layout next, which does. */
+  async plugDimm(size: bigint, added: (id: string) => void): Promise<void> {
+    await plugDimm(this.guest.qmp, { size }, added);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.guest.close();
+    await finishing(
+      async () => await this.guest.close(),
+      async () => await this.#lock?.[Symbol.asyncDispose](),
+    );
+  }
+}
+
+/** An answer, or undefined where QEMU refuses the question. */
+async function unlessRefused(answer: Promise<unknown>): Promise<unknown> {
+  try {
+    return await answer;
+  } catch (error) {
+    if (error instanceof QmpCommandError) return undefined;
+    throw error;
   }
 }

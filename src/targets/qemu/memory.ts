@@ -1,8 +1,10 @@
 /** A guest's physical memory, by the cheapest way that each block of it offers. */
 import { MemoryAccessError, type PhysicalMemory } from "../../image/memory.ts";
 import type { PhysicalRange } from "../../layout/range.ts";
-import { finishing, GdbDoor, type GdbOptions } from "./gdb-memory.ts";
+import { finishing } from "./finishing.ts";
+import { GdbDoor, type GdbOptions } from "./gdb-memory.ts";
 import { examine, EXAMINE_LIMIT, pmemsave } from "./pmemsave.ts";
+import { KeeperLock } from "./keeper-lock.ts";
 import { findQemuProcesses, type QemuProcess } from "./qemu-process.ts";
 import { QmpError } from "./qmp-errors.ts";
 import type { QmpClient } from "./qmp.ts";
@@ -29,6 +31,8 @@ export class GuestMemoryError extends QmpError {
 const GDB_READ_LIMIT = 64 * 1024;
 /** A span that is not in the map is looked up anew, but a flood of such spans is not. */
 const REFRESH_PAUSE_MS = 100;
+/** How long reads may keep the event loop to themselves. */
+const TURN_MS = 20;
 /** Events after which the map may be another one: memory taken away, PAM registers reset. */
 const STALE_AFTER: ReadonlySet<string> = new Set(["DEVICE_DELETED", "RESET"]);
 
@@ -63,6 +67,8 @@ export async function openGuestMemory(
  * millisecond, and leave a paused guest paused (see gdb-memory.ts).
  */
 export class GuestMemory implements PhysicalMemory {
+  /** Taken by whoever pauses the guest to write. */
+  readonly lock: KeeperLock;
   readonly #qmp: QmpClient;
   readonly #options: GuestMemoryOptions;
   /** Fixed while the connection lasts: it leads to one process. */
@@ -72,7 +78,9 @@ export class GuestMemory implements PhysicalMemory {
   #shared: SharedRam = NOTHING_SHARED;
   #stale = false;
   #refreshedAt = 0;
+  #turnedAt = 0;
   #door: GdbDoor | undefined;
+  #beforeWrite: (() => Promise<void>) | undefined;
   /** Gdb sessions come one after the other: QEMU has one stub. */
   #queue: Promise<unknown> = Promise.resolve();
 
@@ -80,6 +88,7 @@ export class GuestMemory implements PhysicalMemory {
     this.#qmp = qmp;
     this.#options = options;
     this.#processes = processes;
+    this.lock = new KeeperLock(processes);
     this.#forgetEvents = qmp.onEvent((event) => {
       if (STALE_AFTER.has(event.event)) this.#stale = true;
     });
@@ -148,9 +157,16 @@ export class GuestMemory implements PhysicalMemory {
     return rangesOf(this.#map.pieces);
   }
 
+  /** Boot RAM, which stays as it is from one reset to the next: QEMU is asked again only after one. */
+  async bootRanges(): Promise<readonly PhysicalRange[]> {
+    if (this.#stale) await this.refresh();
+    return rangesOf(this.#map.pieces.filter(({ block }) => !block.device));
+  }
+
   /** @throws {MemoryAccessError} where any byte of the span is not RAM. */
   async read(address: bigint, length: number): Promise<Uint8Array> {
     const parts = await this.#partsOf("read", address, length);
+    await this.#takeTurns();
     // Every byte is filled below: zeroing first would cost as much as reading. No Buffer: its slice() is no copy.
     const bytes = new Uint8Array(Buffer.allocUnsafeSlow(length).buffer);
     for (const part of parts) {
@@ -165,11 +181,22 @@ export class GuestMemory implements PhysicalMemory {
   /** @throws {MemoryAccessError} where any byte of the span is not RAM; then nothing was written. */
   async write(address: bigint, bytes: Uint8Array): Promise<void> {
     const parts = await this.#partsOf("write", address, bytes.length);
+    await this.#beforeWrite?.();
     for (const part of parts) {
       const data = bytes.subarray(part.from, part.to);
       const file = this.#shared.blocks.get(part.piece.block.name);
       if (file !== undefined) file.write(part.piece.offset + (part.address - part.piece.start), data);
       else await this.#writeThroughGdb(part.address, data);
+    }
+  }
+
+  /** Runs `fn`, and `check` before each write in it: what that throws keeps the write from happening. */
+  async guarded<T>(check: () => Promise<void>, fn: () => Promise<T>): Promise<T> {
+    this.#beforeWrite = check;
+    try {
+      return await fn();
+    } finally {
+      this.#beforeWrite = undefined;
     }
   }
 
@@ -185,6 +212,7 @@ export class GuestMemory implements PhysicalMemory {
 
   async #withDoor<T>(fn: (door: GdbDoor) => Promise<T>): Promise<T> {
     if (this.#door !== undefined) return await fn(this.#door);
+    await using _ = await this.lock.take();
     const door = await GdbDoor.open(this.#qmp, this.#places);
     this.#door = door;
     return await finishing(
@@ -224,6 +252,16 @@ export class GuestMemory implements PhysicalMemory {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
+  }
+
+  /**
+   * A read of a file never waits, so who reads much would keep Ctrl-C and QEMU's messages out. In a pause nothing is
+   * let in: it is short.
+   */
+  async #takeTurns(): Promise<void> {
+    if (this.#beforeWrite !== undefined || performance.now() - this.#turnedAt < TURN_MS) return;
+    await new Promise((resolve) => setImmediate(resolve));
+    this.#turnedAt = performance.now();
   }
 
   get #places(): GdbOptions {

@@ -34,9 +34,14 @@ const backendOf = (id: string): string => `${id}-backend`;
 /**
  * Adds a DIMM.
  *
+ * @param added called with the device's id as soon as it is there, whatever goes wrong afterwards.
  * @throws {PlugError} with QEMU's words, after the backend has been taken away again.
  */
-export async function plugDimm(qmp: QmpClient, request: DimmRequest): Promise<PluggedDimm> {
+export async function plugDimm(
+  qmp: QmpClient,
+  request: DimmRequest,
+  added: (id: string) => void = () => undefined,
+): Promise<PluggedDimm> {
   const id = request.id ?? (await freeId(qmp));
   const memdev = backendOf(id);
   const size = `${request.size} bytes`;
@@ -65,6 +70,7 @@ export async function plugDimm(qmp: QmpClient, request: DimmRequest): Promise<Pl
     if (qmp.isOpen) await takeBack(qmp, memdev, failure);
     throw failure;
   }
+  added(id);
   const address = await queryDeviceAddress(qmp, id);
   if (address === undefined) {
     throw new PlugError(`QEMU plugged DIMM "${id}" but does not list it: look at query-memory-devices`);

@@ -3,13 +3,15 @@ import { chmod, chown, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
+import { ownMark } from "../process-mark.ts";
+
 /** Whom QEMU runs as. */
 export interface ProcessOwner {
   readonly uid: number;
   readonly gid: number;
 }
 
-/** Begins the name of every private directory, so that what a killed process left behind can be recognised. */
+/** Begins the name of every private directory; the mark of the process that made it follows. */
 export const PRIVATE_DIR_PREFIX = "kdump-hotplug-memory-";
 
 /**
@@ -24,7 +26,7 @@ export async function makePrivateDir(
   parent: string = tmpdir(),
   owner?: ProcessOwner,
 ): Promise<{ readonly path: string; readonly remove: () => Promise<void> }> {
-  const path = await mkdtemp(join(parent, PRIVATE_DIR_PREFIX));
+  const path = await mkdtemp(join(parent, `${PRIVATE_DIR_PREFIX}${ownMark()}-`));
   await chmod(path, 0o700);
   if (owner !== undefined && owner.uid !== 0 && process.getuid?.() === 0) {
     await chown(path, owner.uid, owner.gid);

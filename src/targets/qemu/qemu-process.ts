@@ -82,7 +82,8 @@ export function parseRamBlocks(text: string): readonly RamBlockAddress[] {
   return blocks;
 }
 
-async function processNumbers(proc: string): Promise<readonly number[]> {
+/** Every process that procfs shows. */
+export async function processNumbers(proc: string): Promise<readonly number[]> {
   const names = await readdir(proc);
   return names.filter((name) => /^\d+$/.test(name)).map(Number);
 }

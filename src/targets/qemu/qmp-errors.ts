@@ -1,4 +1,5 @@
 /** Errors of a QMP connection. Each class says at which moment it is raised. */
+import type { LossMark } from "../../keeper/machine.ts";
 
 /** Anything that goes wrong between us and a QMP socket. */
 export class QmpError extends Error {
@@ -43,13 +44,15 @@ export class QmpCommandError extends QmpError {
 }
 
 /** Raised for every command and wait that is pending when the connection ends, and for every later one. */
-export class QmpClosedError extends QmpError {
+export class QmpClosedError extends QmpError implements LossMark {
   override readonly name: string = "QmpClosedError";
+  readonly machineLost = true;
 }
 
 /** Raised when an answer or an event did not come in time. The connection stays usable. */
-export class QmpTimeoutError extends QmpError {
+export class QmpTimeoutError extends QmpError implements LossMark {
   override readonly name: string = "QmpTimeoutError";
+  readonly machineLost = true;
   readonly timeoutMs: number;
 
   constructor(sentence: string, timeoutMs: number) {

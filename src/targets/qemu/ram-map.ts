@@ -10,7 +10,7 @@ import {
   qomText,
   queryDeviceBackends,
   queryMemdevs,
-  querySizeSummary,
+  queryBaseMemory,
 } from "./replies.ts";
 
 /** A memory backend that the guest uses as RAM. */
@@ -122,7 +122,7 @@ async function bootBackends(
       .map((range) => nameOfRegion(range.name))
       .filter((name) => backends.has(name) && !taken.has(name)),
   );
-  const { baseMemory } = await querySizeSummary(qmp);
+  const baseMemory = await queryBaseMemory(qmp);
   const sum = [...candidates].reduce((total, name) => total + (backends.get(name)?.size ?? 0n), 0n);
   if (sum !== baseMemory) {
     throw new QmpReplyError(

@@ -40,14 +40,8 @@ const DimmAddresses = v.array(
     }),
   }),
 );
-const SizeSummary = v.object({ "base-memory": Unsigned64, "plugged-memory": v.optional(Unsigned64, 0n) });
+const SizeSummary = v.object({ "base-memory": Unsigned64 });
 const Chardevs = v.array(v.object({ label: v.string(), filename: v.string() }));
-
-/** Bytes of boot RAM and of plugged memory. */
-export interface MemorySizeSummary {
-  readonly baseMemory: bigint;
-  readonly pluggedMemory: bigint;
-}
 
 async function checked<const TSchema extends v.GenericSchema>(
   qmp: QmpClient,
@@ -110,10 +104,9 @@ export async function queryDeviceAddress(qmp: QmpClient, id: string): Promise<bi
   return data?.addr ?? data?.memaddr;
 }
 
-/** `query-memory-size-summary`. */
-export async function querySizeSummary(qmp: QmpClient): Promise<MemorySizeSummary> {
-  const summary = await checked(qmp, SizeSummary, "query-memory-size-summary");
-  return { baseMemory: summary["base-memory"], pluggedMemory: summary["plugged-memory"] };
+/** Of `query-memory-size-summary`: bytes of boot RAM. */
+export async function queryBaseMemory(qmp: QmpClient): Promise<bigint> {
+  return (await checked(qmp, SizeSummary, "query-memory-size-summary"))["base-memory"];
 }
 
 /** `query-chardev`: label and description of each character device. */

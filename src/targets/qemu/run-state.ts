@@ -1,4 +1,6 @@
 /** Stops and starts a guest, and leaves one that did not run before as it was. */
+import { finishing } from "./finishing.ts";
+import { QmpTimeoutError } from "./qmp-errors.ts";
 import type { QmpClient, QmpEvent } from "./qmp.ts";
 import { queryStatus, type RunState } from "./replies.ts";
 
@@ -22,12 +24,43 @@ const STOP_TIMEOUT_MS = 10_000;
 const microseconds = (event: QmpEvent): number =>
   event.timestamp.seconds * 1_000_000 + event.timestamp.microseconds;
 
-/** Stops the guest where it runs, and waits until QEMU says so. */
+/**
+ * Stops the guest where it runs, and waits until QEMU says so.
+ *
+ * Once `stop` was sent it may take effect at any later time. QEMU runs commands in order: where anything fails after
+ * it, `cont` is sent behind it, so that a guest which ran runs again.
+ */
 export async function pauseGuest(qmp: QmpClient): Promise<PauseToken> {
   const before = await queryStatus(qmp);
   if (!before.running) return { wasRunning: false, state: before, stoppedAt: undefined };
-  const { state, event } = await transition(qmp, "STOP", "stop");
-  return { wasRunning: true, state, stoppedAt: event === undefined ? undefined : microseconds(event) };
+  try {
+    const { state, event } = await transition(qmp, "STOP", "stop");
+    return { wasRunning: true, state, stoppedAt: event === undefined ? undefined : microseconds(event) };
+  } catch (error) {
+    if (!qmp.isOpen) throw error;
+    const fail = async (): Promise<never> => await Promise.reject(asError(error));
+    return await finishing(fail, async () => await letRun(qmp)).catch((both: unknown) => {
+      if (!(error instanceof QmpTimeoutError && both instanceof AggregateError)) throw both;
+      throw new QmpTimeoutError(
+        `${error.message}; "cont" was sent behind it, so the guest runs again when QEMU does`,
+        error.timeoutMs,
+      );
+    });
+  }
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error));
+}
+
+/** Sends `cont`, and sees to it that QEMU gets to read it, however late. */
+export async function letRun(qmp: QmpClient): Promise<void> {
+  try {
+    await qmp.execute("cont", {}, { timeoutMs: STOP_TIMEOUT_MS });
+  } catch (error) {
+    if (error instanceof QmpTimeoutError) qmp.leave();
+    throw error;
+  }
 }
 
 /**
@@ -37,7 +70,13 @@ export async function pauseGuest(qmp: QmpClient): Promise<PauseToken> {
  */
 export async function resumeGuest(qmp: QmpClient, token: PauseToken): Promise<number | undefined> {
   if (!token.wasRunning) return undefined;
-  const { event } = await transition(qmp, "RESUME", "cont");
+  let event: QmpEvent | undefined;
+  try {
+    ({ event } = await transition(qmp, "RESUME", "cont"));
+  } catch (error) {
+    if (error instanceof QmpTimeoutError) qmp.leave();
+    throw error;
+  }
   if (event === undefined || token.stoppedAt === undefined) return undefined;
   return microseconds(event) - token.stoppedAt;
 }
@@ -108,7 +147,7 @@ export async function restoreRunState(qmp: QmpClient, before: RunState): Promise
   const now = await queryStatus(qmp);
   if (now.running === before.running && (now.status === before.status || now.running)) return;
   if (before.running || before.status === "suspended") {
-    if (now.status === "paused" || now.status === "debug") await qmp.execute("cont");
+    if (now.status === "paused" || now.status === "debug") await letRun(qmp);
   } else if (now.running) {
     await qmp.execute("stop");
   }

@@ -41,7 +41,7 @@ export interface KnownBlocks {
   readonly blocks: ReadonlyMap<string, SharedBlock>;
 }
 
-export interface FindSharedRamOptions {
+export interface SharedRamOptions {
   /** The RAM map, where it has been read already. */
   readonly map?: RamMap;
   /** Blocks that are open already: kept, unverified, where the kernel still names the same file. */
@@ -52,24 +52,8 @@ export interface FindSharedRamOptions {
   readonly proc?: string;
 }
 
-/**
- * Opens the shared files of a guest's RAM and proves that they are its RAM.
- *
- * @returns `undefined` where no block is reached.
- */
-export async function findSharedRam(
-  qmp: QmpClient,
-  options: FindSharedRamOptions = {},
-): Promise<SharedRam | undefined> {
-  const found = await lookForSharedRam(qmp, options);
-  return found.blocks.size === 0 ? undefined : found;
-}
-
-/** As `findSharedRam`, but tells for each block that is not reached why. */
-export async function lookForSharedRam(
-  qmp: QmpClient,
-  options: FindSharedRamOptions = {},
-): Promise<SharedRam> {
+/** Opens the shared files of a guest's RAM and proves that they are its RAM; tells for each block that is not reached why. */
+export async function lookForSharedRam(qmp: QmpClient, options: SharedRamOptions = {}): Promise<SharedRam> {
   const map = options.map ?? (await readRamMap(qmp));
   const proc = options.proc ?? "/proc";
   const blocks = new Map<string, SharedBlock>();
@@ -109,7 +93,7 @@ export async function lookForSharedRam(
 async function placementsOf(
   qmp: QmpClient,
   blocks: readonly RamBlock[],
-  options: FindSharedRamOptions,
+  options: SharedRamOptions,
 ): Promise<ReadonlyMap<string, Placement>> {
   const placements = new Map<string, Placement>();
   const addresses = parseRamBlocks(await humanMonitor(qmp, "info ramblock"));

@@ -41,6 +41,7 @@ export class SimulatedTarget implements PluggableMachine, AsyncDisposable {
       bootRam: this.machine.blueprint.backedRam,
       memoryDevices: this.machine.dimms.map(memoryDevice),
       hotpluggableCpus: cpuSlots(this.machine),
+      canGrow: true,
     });
   }
 
@@ -58,8 +59,8 @@ export class SimulatedTarget implements PluggableMachine, AsyncDisposable {
     }
   }
 
-  async plugDimm(size: bigint): Promise<string> {
-    return this.machine.plugDimm(size);
+  async plugDimm(size: bigint, added: (id: string) => void): Promise<void> {
+    added(this.machine.plugDimm(size));
   }
 
   /** Permits no other pause. One that is under way ends by itself: nothing in it waits for anybody. */

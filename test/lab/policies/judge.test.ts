@@ -13,7 +13,7 @@ const [ACCURATE, INACCURATE] = (["accurate", "inaccurate"] as const).map((verdic
   verdict,
   reason: "x",
   image: undefined,
-  layout: { backed: RangeSet.empty, devices: [], cpus: [] },
+  layout: { backed: RangeSet.empty, devices: [], cpus: [], canGrow: undefined },
   missing: RangeSet.empty,
   stale: RangeSet.empty,
   cpus: { present: 2, described: 2, missing: [] },

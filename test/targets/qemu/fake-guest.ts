@@ -12,6 +12,10 @@ export interface FakeGuest extends FakePeer {
   readonly memory: Map<bigint, number>;
   /** Requests that the gdbstub has seen. */
   readonly gdbLog: () => readonly string[];
+  /** Somebody says `cont` on another monitor. */
+  readonly resume: () => void;
+  /** Called before the stub writes. */
+  onWrite: (() => void) | undefined;
 }
 
 export interface FakeGuestOptions {
@@ -68,6 +72,7 @@ export async function startFakeGuest(options: FakeGuestOptions = {}): Promise<Fa
         const write = /^M([0-9a-f]+),[0-9a-f]+:([0-9a-f]*)$/.exec(request);
         const reaction = options.gdb?.(request, socket);
         if (reaction === undefined && write?.[1] !== undefined) {
+          guest.onWrite?.();
           const bytes = Buffer.from(write[2] ?? "", "hex");
           for (const [index, byte] of bytes.entries())
             memory.set(BigInt(`0x${write[1]}`) + BigInt(index), byte);
@@ -133,7 +138,7 @@ export async function startFakeGuest(options: FakeGuestOptions = {}): Promise<Fa
       { name: "type", type: "string" },
     ],
     "qom-get": (args) => {
-      if (args["path"] === "/machine") return "/objects/ram0";
+      if (args["path"] === "/machine" && args["property"] === "memory-backend") return "/objects/ram0";
       throw new Refusal("Property not found");
     },
     "query-memory-devices": () => [
@@ -156,14 +161,17 @@ export async function startFakeGuest(options: FakeGuestOptions = {}): Promise<Fa
     },
     ...options.handlers,
   });
-  return {
+  const guest: FakeGuest = {
     ...peer,
     state,
     memory,
     gdbLog: () => gdbLog,
+    resume: () => set(true),
+    onWrite: undefined,
     stop: async () => {
       await gdb?.stop().catch(() => undefined);
       await peer.stop();
     },
   };
+  return guest;
 }

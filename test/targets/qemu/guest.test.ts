@@ -1,10 +1,14 @@
+import { spawnSync } from "node:child_process";
 import { readdir } from "node:fs/promises";
+import { setTimeout as delay } from "node:timers/promises";
 import { afterEach, describe, expect, it } from "vitest";
 
 import { MemoryAccessError } from "../../../src/image/memory.ts";
 import { GdbError } from "../../../src/targets/qemu/gdb-remote.ts";
-import { withGdb } from "../../../src/targets/qemu/gdb-memory.ts";
+import { finishing } from "../../../src/targets/qemu/finishing.ts";
+import { GdbDoor } from "../../../src/targets/qemu/gdb-memory.ts";
 import { QemuGuest } from "../../../src/targets/qemu/guest.ts";
+import { ownMark } from "../../../src/targets/process-mark.ts";
 import { type FakeGuest, type FakeGuestOptions, startFakeGuest } from "./fake-guest.ts";
 import { Refusal, SILENCE } from "./fake-qmp.ts";
 
@@ -21,6 +25,12 @@ async function open(
   const guest = await QemuGuest.open(fake.path, { tmpDir: fake.directory });
   cleanUps.push(async () => await guest.close());
   return { guest, fake };
+}
+
+/** The mark of a process of our pid namespace that has ended. */
+function markOfTheDead(): string {
+  const { pid } = spawnSync(process.execPath, ["--version"]);
+  return ownMark().replace(/^\d+/, String(pid));
 }
 
 const events = (guest: QemuGuest): string[] => {
@@ -101,14 +111,14 @@ describe("memory without a shared file", () => {
     cleanUps.push(fake.stop);
     const guest = await QemuGuest.open(fake.path, { tmpDir: fake.directory });
     cleanUps.push(async () => await guest.close());
-    await withGdb(
-      guest.qmp,
+    const door = await GdbDoor.open(guest.qmp, { tmpDir: fake.directory });
+    await finishing(
       async () => {
+        await door.attach();
         fake.state.running = true;
         fake.state.status = "running";
-        await Promise.resolve();
       },
-      { tmpDir: fake.directory },
+      async () => await door.close(),
     );
     expect(fake.state.running).toBe(false);
   });
@@ -145,7 +155,7 @@ describe("memory without a shared file", () => {
   });
 
   it("takes over a stub that a killed process of ours has left", async () => {
-    const filename = "disconnected:unix:/nonexistent/kdump-hotplug-memory-Ab12Cd/gdb,server=on";
+    const filename = `disconnected:unix:/nonexistent/kdump-hotplug-memory-${markOfTheDead()}-Ab12Cd/gdb,server=on`;
     const { guest, fake } = await open({
       handlers: { "query-chardev": () => [{ label: "gdb", filename }] },
     });
@@ -153,6 +163,18 @@ describe("memory without a shared file", () => {
     expect(
       fake.log.filter((line) => line.startsWith("hmp:gdbserver")).map((line) => line.slice(4, 18)),
     ).toEqual(["gdbserver none", "gdbserver unix", "gdbserver none"]);
+  });
+
+  it("does not take the stub away from a keeper that may be alive", async () => {
+    const elsewhere = markOfTheDead().replace(/\.\d+$/, ".1");
+    for (const mark of [ownMark(), elsewhere]) {
+      const filename = `disconnected:unix:/nonexistent/kdump-hotplug-memory-${mark}-Ab12Cd/gdb,server=on`;
+      const { guest, fake } = await open({
+        handlers: { "query-chardev": () => [{ label: "gdb", filename }] },
+      });
+      await expect(guest.memory.write(0x100000n, Uint8Array.of(1))).rejects.toThrow(/is in use/);
+      expect(fake.log).not.toContain("hmp:gdbserver none");
+    }
   });
 
   it("does not take the stub away from a debugger", async () => {
@@ -271,7 +293,7 @@ describe("pausedDuring", () => {
     expect(fake.gdbLog()).not.toContain("D");
   });
 
-  it("asks the monitor nothing between stop and cont, and leaves physical mode off", async () => {
+  it("asks the monitor once between stop and cont, before it writes, and leaves physical mode off", async () => {
     const { guest, fake } = await open();
     fake.memory.set(0x100001n, 7);
     await guest.pausedDuring(async () => {
@@ -279,7 +301,10 @@ describe("pausedDuring", () => {
       await guest.memory.write(0x100000n, Uint8Array.of(1));
       expect(await guest.memory.read(0x100000n, 3)).toEqual(Uint8Array.of(1, 7, 0));
     });
-    expect(fake.log.slice(fake.log.indexOf("stop"), fake.log.indexOf("cont"))).toEqual(["stop"]);
+    expect(fake.log.slice(fake.log.indexOf("stop"), fake.log.indexOf("cont"))).toEqual([
+      "stop",
+      "query-status",
+    ]);
     expect(fake.gdbLog()).toEqual([
       "qSupported",
       "Qqemu.PhyMemMode:1",
@@ -355,6 +380,82 @@ describe("pausedDuring", () => {
       message: expect.stringMatching(/^Mistake; and afterwards: QEMU refused "cont": Resetting/),
     });
   });
+
+  it("writes nothing where somebody else has let the guest run before the first write", async () => {
+    const { guest, fake } = await open();
+    const pause = guest.pausedDuring(async () => {
+      fake.resume();
+      await guest.memory.write(0x100000n, Uint8Array.of(1));
+    });
+    await expect(pause).rejects.toMatchObject({ kind: "changed", message: /let the guest run in our pause/ });
+    expect(fake.gdbLog().filter((line) => line.startsWith("M"))).toEqual([]);
+    expect(fake.state.running).toBe(true);
+  });
+
+  it("stops a guest again that somebody else has let run between two writes, so that the first can be undone", async () => {
+    for (const status of ["running", "paused"]) {
+      const { guest, fake } = await open({ status });
+      const running: boolean[] = [];
+      fake.onWrite = () => running.push(fake.state.running);
+      const pause = guest.pausedDuring(async () => {
+        await guest.memory.write(0x100000n, Uint8Array.of(1));
+        fake.resume();
+        // Its event is on its way to us.
+        await guest.memory.read(0x100000n, 1);
+        await delay(20);
+        try {
+          await guest.memory.write(0x100001n, Uint8Array.of(2));
+        } finally {
+          await guest.memory.write(0x100000n, Uint8Array.of(0));
+        }
+      });
+      await expect(pause).rejects.toMatchObject({ kind: "changed" });
+      expect(running).toEqual([false, false]);
+      expect(await guest.memory.read(0x100000n, 2)).toEqual(Uint8Array.of(0, 0));
+      // Who let it run wants it to run, also where it did not before.
+      expect(fake.state.running).toBe(true);
+    }
+  });
+
+  it.each([
+    ["stop", "is refused", () => refuse("Not now")()],
+    ["query-status", "gives nonsense after stop", undefined],
+  ])("sends cont behind stop when %s %s", async (command, _what, handler) => {
+    let asked = 0;
+    const { guest, fake } = await open({
+      handlers: {
+        // No event: then QEMU is asked.
+        stop: () => ({}),
+        [command]: handler ?? (() => (++asked === 1 ? { status: "running", running: true } : 7)),
+      },
+    });
+    await expect(guest.pause()).rejects.toThrow(/"(stop|query-status)"/);
+    expect(fake.log.at(-1)).toBe("cont");
+  });
+
+  it(
+    "sends cont behind a stop that is not answered in time, and QEMU gets to read it when we have gone",
+    { timeout: 40_000 },
+    async () => {
+      const seen: string[] = [];
+      const { guest, fake } = await open({
+        handlers: {
+          stop: (_args, socket) => {
+            // As a process that stands still: what comes now is read later.
+            socket.pause();
+            return SILENCE;
+          },
+          cont: () => (seen.push("cont"), {}),
+        },
+      });
+      await expect(guest.pausedDuring(async () => await Promise.resolve())).rejects.toThrow(
+        /did not answer "stop" within 10000 ms: .*"cont" was sent behind it/,
+      );
+      await guest.close();
+      for (const socket of fake.connections) socket.resume();
+      await expect.poll(() => seen).toEqual(["cont"]);
+    },
+  );
 
   it("notices a guest that does not stop", async () => {
     const { guest } = await open({ handlers: { stop: () => ({}) } });

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type FakePeer, startPeer } from "../targets/qemu/fake-qmp.ts";
-import { cli, expectOneSentence } from "./cli.ts";
+import { cli, expectOneSentence } from "../real/cli.ts";
 
 let directory = "";
 const peers: FakePeer[] = [];

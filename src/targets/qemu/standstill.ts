@@ -1,0 +1,77 @@
+/** A guest that stands still because we stopped it, and what to do where somebody else starts it meanwhile. */
+import { ImageError } from "../../image/error.ts";
+import type { QmpClient } from "./qmp.ts";
+import { queryStatus, type RunState } from "./replies.ts";
+import { pauseGuest, type PauseToken, resumeGuest } from "./run-state.ts";
+
+/** One pause, from `stop` to `cont`. */
+export class Standstill {
+  readonly #qmp: QmpClient;
+  readonly #forget: () => void;
+  #token: PauseToken | undefined;
+  #asked = false;
+  #wrote = false;
+  /** Somebody else has let the guest run since we last looked. */
+  #resumed = false;
+
+  private constructor(qmp: QmpClient) {
+    this.#qmp = qmp;
+    this.#forget = qmp.onEvent(({ event }) => {
+      if (event === "RESUME" && this.#token !== undefined) this.#resumed = true;
+    });
+  }
+
+  /** Stops the guest where it runs. */
+  static async begin(qmp: QmpClient): Promise<Standstill> {
+    const standstill = new Standstill(qmp);
+    try {
+      standstill.#token = await pauseGuest(qmp);
+      return standstill;
+    } catch (error) {
+      standstill.#forget();
+      throw error;
+    }
+  }
+
+  /** What the guest stands still in. */
+  get state(): RunState {
+    return this.#token!.state;
+  }
+
+  /**
+   * To be called before each write to the guest's memory: QEMU is asked before the first one, and its RESUME events
+   * are watched from then on (another keeper, or an operator, may say `cont` on another monitor).
+   *
+   * Where bytes were written already, the guest is stopped again first: undoing them is then no write into a running
+   * guest either.
+   *
+   * @throws {ImageError} `changed` where somebody else has let the guest run.
+   */
+  async beforeWrite(): Promise<void> {
+    if (!this.#asked) {
+      this.#asked = true;
+      if ((await queryStatus(this.#qmp)).running) this.#resumed = true;
+    }
+    if (!this.#resumed) {
+      this.#wrote = true;
+      return;
+    }
+    this.#resumed = false;
+    this.#asked = false;
+    if (this.#wrote) {
+      const again = await pauseGuest(this.#qmp);
+      // Who let it run wants it to run: `end` sees to that.
+      this.#token = { ...again, wasRunning: true };
+    }
+    throw new ImageError(
+      "changed",
+      "Somebody else let the guest run in our pause (another monitor of this QEMU said cont); look again",
+    );
+  }
+
+  /** Starts the guest again where it ran before. @returns how long it stood still, microseconds. */
+  async end(): Promise<number | undefined> {
+    this.#forget();
+    return await resumeGuest(this.#qmp, this.#token!);
+  }
+}

@@ -1,0 +1,56 @@
+/** QEMU machines of other kinds than the lab's. */
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { existsSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { afterAll, describe, expect, it } from "vitest";
+import { cliJson } from "./cli.ts";
+import { openLab } from "./lab.ts";
+
+const lab = await openLab("machines of other kinds");
+afterAll(() => lab?.close());
+
+/** Starts a bare QEMU with Debian's kernel, and waits until that has found its crash memory. */
+async function start(
+  directory: string,
+  args: readonly string[],
+): Promise<{ readonly child: ChildProcess; readonly target: string }> {
+  const path = join(directory, "qmp.sock");
+  const { qemu, vmlinuz, initramfs } = lab!.parts;
+  const common = ["-nographic", "-nodefaults", "-m", "1G", "-smp", "2", "-cpu", "max"];
+  const kernel = ["-kernel", vmlinuz, "-initrd", initramfs, "-append", "crashkernel=128M"];
+  const qmp = ["-qmp", `unix:${path},server=on,wait=off`];
+  const child = spawn("setpriv", ["--pdeathsig", "KILL", qemu, ...common, ...kernel, ...qmp, ...args], {
+    stdio: "ignore",
+  });
+  while (!existsSync(path)) await delay(50);
+  return { child, target: `qmp:${path}` };
+}
+
+describe.skipIf(!lab).each([
+  ["microvm", "microvm,acpi=on,rtc=on"],
+  ["pc", "pc"],
+])("a machine of type %s", (_name, type) => {
+  it("is audited, kept and inspected, though it takes no CPUs or memory", async () => {
+    const directory = await mkdtemp(join(tmpdir(), "kdh-machine-"));
+    const { child, target } = await start(directory, ["-machine", `${type},accel=tcg`]);
+    try {
+      await expect
+        .poll(async () => (await cliJson("audit", target)).json["reason"], { timeout: 60_000, interval: 500 })
+        .toMatch(/no capture kernel is loaded/);
+      for (const command of [["audit"], ["keep", "--once"], ["inspect"]]) {
+        const { code, json, stderr } = await cliJson(...command, target);
+        expect.soft({ code, stderr }, command[0]).toEqual({ code: 3, stderr: "" });
+        expect.soft(json["reason"]).toMatch(/no capture kernel is loaded/);
+      }
+    } finally {
+      const exited = once(child, "exit");
+      child.kill("SIGKILL");
+      await exited;
+      await rm(directory, { recursive: true, force: true });
+    }
+  });
+});

@@ -1,0 +1,98 @@
+/** The runner behind `make test`: what it skips, what it calls a failure, where it stops. */
+import { spawn } from "node:child_process";
+import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+
+const RUNNER = fileURLToPath(new URL("run.mjs", import.meta.url));
+const LACKING = "The lab lacks:\n  qemu: there is no apt-get in PATH (by hand: --qemu FILE)\n";
+
+let directory = "";
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), "kdh-runner-"));
+  for (const folder of ["bin", "dist/cli"]) await mkdir(join(directory, folder), { recursive: true });
+});
+afterEach(() => rm(directory, { recursive: true, force: true }));
+
+interface Ended {
+  readonly code: number | null;
+  readonly last: string;
+  readonly text: string;
+  /** Which programs were started, in order. */
+  readonly steps: readonly string[];
+}
+
+/** Runs it with programs of the test's own in place of npm, npx and `lab fetch`. */
+async function ended(
+  fetch: { readonly code: number; readonly says?: string },
+  options: { readonly skippedReal?: number; readonly interruptIn?: string } = {},
+): Promise<Ended> {
+  const log = join(directory, "log");
+  const program = async (name: string, source: string): Promise<void> => {
+    await writeFile(join(directory, "bin", name), `#!${process.execPath}\n${source}`);
+    await chmod(join(directory, "bin", name), 0o755);
+  };
+  const note = `require("fs").appendFileSync(${JSON.stringify(log)}, process.argv.slice(2).join(" ") + "\\n");`;
+  const pause = `if (process.argv.includes(${JSON.stringify(options.interruptIn ?? "")}))
+    { process.kill(process.ppid, "SIGINT"); setTimeout(() => {}, 5000); }`;
+  await program("npm", `${note} ${pause}`);
+  await program(
+    "npx",
+    `${note} ${pause}
+    const file = process.argv.at(-1).split("=")[1];
+    const skipped = file.endsWith("real.json") ? ${options.skippedReal ?? 0} : 0;
+    require("fs").writeFileSync(file, JSON.stringify({ numPassedTests: 3, numFailedTests: 0, numPendingTests: skipped }));`,
+  );
+  await writeFile(
+    join(directory, "dist/cli/main.js"),
+    `${note} process.stderr.write(${JSON.stringify(fetch.says ?? "")}); process.exit(${fetch.code});`,
+  );
+  const child = spawn(process.execPath, [RUNNER], {
+    cwd: directory,
+    env: { ...process.env, PATH: join(directory, "bin") },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let text = "";
+  for (const stream of [child.stdout, child.stderr])
+    stream.on("data", (bytes: Buffer) => (text += bytes.toString()));
+  const code = await new Promise<number | null>((resolve) => child.once("close", resolve));
+  const steps = (await readFile(log, "utf8")).trim().split("\n");
+  return { code, text, last: text.trim().split("\n").at(-1)!, steps };
+}
+
+describe("the tests' runner", () => {
+  it("runs everything where the lab has what it needs", async () => {
+    expect(await ended({ code: 0 })).toMatchObject({ code: 0, last: "12 passed, 0 failed" });
+  });
+
+  it("skips the real kernels where supplies are missing, and repeats which", async () => {
+    const { code, text, last } = await ended({ code: 2, says: LACKING });
+    expect(code).toBe(0);
+    expect(last).toBe("9 passed, 0 failed, 1 skipped");
+    expect(text).toContain(`Skipped: all tests on real kernels. ${LACKING.trimEnd()}\n`);
+  });
+
+  it.each([
+    ["lab fetch fails", { code: 3, says: "EACCES" }],
+    ["lab fetch does not know its own options", { code: 2, says: "error: unknown option" }],
+  ])("fails where %s", async (_what, fetch) => {
+    const { code, text, last } = await ended(fetch);
+    expect({ code, last }).toEqual({ code: 1, last: "9 passed, 1 failed" });
+    expect(text).toContain(`Failed: lab fetch ended with status ${fetch.code}: ${fetch.says}`);
+  });
+
+  it("fails where real tests vanish although nothing is missing", async () => {
+    const { code, text, last } = await ended({ code: 0 }, { skippedReal: 2 });
+    expect({ code, last }).toEqual({ code: 1, last: "12 passed, 1 failed, 2 skipped" });
+    expect(text).toContain("Failed: 2 tests of real were skipped");
+  });
+
+  it.each(["typecheck", "unit"])("begins nothing more after Ctrl-C in %s", async (step) => {
+    const { code, text, steps } = await ended({ code: 0 }, { interruptIn: step });
+    expect(code).toBe(130);
+    expect(text).toContain("Stopped by SIGINT");
+    expect(steps.at(-1)).toContain(step);
+  });
+});
