@@ -13,6 +13,8 @@ let directory = "";
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), "kdh-runner-"));
   for (const folder of ["bin", "dist/cli"]) await mkdir(join(directory, folder), { recursive: true });
+  // Whatever package.json lies above: these programs are CommonJS.
+  await writeFile(join(directory, "package.json"), "{}");
 });
 afterEach(() => rm(directory, { recursive: true, force: true }));
 
