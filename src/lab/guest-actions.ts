@@ -65,12 +65,18 @@ export async function writeGuestFiles(agent: AgentChannel, files: readonly Guest
 
 /** Waits until the guest has every block of `dimms` online. */
 export async function waitUntilOnline(agent: AgentChannel, dimms: readonly PhysicalRange[]): Promise<void> {
-  const wanted = RangeSet.of(dimms);
   const deadline = performance.now() + 60_000;
+  const blockSize = BigInt(
+    `0x${(await agent.output("cat /sys/devices/system/memory/block_size_bytes")).trim()}`,
+  );
   for (;;) {
-    const offline = (await agent.run("grep -L '^online$' /sys/devices/system/memory/memory*/state")).output
-      .length;
-    if (offline === 0 && wanted.subtract(await onlineMemory(agent)).isEmpty) return;
+    const waiting: boolean[] = [];
+    for (const { start, end } of dimms) {
+      // Each by its name: /proc/iomem lists a DIMM before its blocks are there, so that none that is offline says nothing.
+      const loop = `i=${start / blockSize}; while [ $i -lt ${end / blockSize} ]; do grep -q '^online$' /sys/devices/system/memory/memory$i/state || exit 1; i=$((i+1)); done`;
+      waiting.push((await agent.run(loop)).status !== 0);
+    }
+    if (!waiting.includes(true)) return;
     if (performance.now() > deadline) {
       throw new LostGuestError("The guest did not bring the added memory online within 60 s");
     }

@@ -38,8 +38,13 @@ describe.skipIf(!lab).each([
     const directory = await mkdtemp(join(tmpdir(), "kdh-machine-"));
     const { child, target } = await start(directory, ["-machine", `${type},accel=tcg`]);
     try {
+      // RAM is read through QEMU here, and each look holds the guest up for a second or two: it boots in between.
+      await delay(8_000);
       await expect
-        .poll(async () => (await cliJson("audit", target)).json["reason"], { timeout: 60_000, interval: 500 })
+        .poll(async () => (await cliJson("audit", target)).json["reason"], {
+          timeout: 120_000,
+          interval: 5_000,
+        })
         .toMatch(/no capture kernel is loaded/);
       for (const command of [["audit"], ["keep", "--once"], ["inspect"]]) {
         const { code, json, stderr } = await cliJson(...command, target);

@@ -116,7 +116,9 @@ describe.skipIf(!labs.has("6.12"))("Linux 6.12", () => {
     expect(figures.blindWindows).toBeLessThanOrEqual(BLOCKS + 1);
     expect(figures.blindMs).toBeGreaterThan(0);
     expect(costs.kernelUpdateMs).toBeLessThan(1000);
-    expect(headerChanges).toBe(2);
+    // One for each DIMM; where the second comes at once, nobody may have seen the one between.
+    expect(headerChanges).toBeGreaterThanOrEqual(1);
+    expect(headerChanges).toBeLessThanOrEqual(2);
     expect(figures.accurateAfterMs).toBeLessThan(10_000);
   });
 });

@@ -101,11 +101,9 @@ describe.each(VERSIONS)("systemd $version on Linux $series", ({ version }) => {
     }
   });
 
-  test.skipIf(!lab).for(SUBJECTS)("says what we say: $name", (subject, { skip }) => {
-    skip(
-      version === 257 && subject.name === READS_WHAT_IT_WROTE,
-      "257's test mode writes no attribute to read",
-    );
+  // 257's test mode writes no attribute, so there is none to read: what it says is not what a real event would be.
+  const comparable = SUBJECTS.filter(({ name }) => version !== 257 || name !== READS_WHAT_IT_WROTE);
+  test.skipIf(!lab).for(comparable)("says what we say: $name", (subject) => {
     const ran = runs.get(subject) ?? [];
     expect(ran.length).toBe(subject.events.length * 2);
     for (const one of ran) {
