@@ -27,9 +27,12 @@ export async function startMonitor(agent: AgentChannel): Promise<void> {
   }
 }
 
+/** 3,840 blocks are a megabyte of text, which comes over a serial port. */
+const READ_TIMEOUT_MS = 300_000;
+
 /** Everything that the monitor has seen. */
 export async function readMonitor(agent: AgentChannel): Promise<readonly MemoryEvent[]> {
-  return parseMonitor(await agent.output(`cat ${PATH}`));
+  return parseMonitor(await agent.output(`cat ${PATH}`, READ_TIMEOUT_MS));
 }
 
 /**
