@@ -38,8 +38,8 @@ describe.skipIf(!lab).each([
     const directory = await mkdtemp(join(tmpdir(), "kdh-machine-"));
     const { child, target } = await start(directory, ["-machine", `${type},accel=tcg`]);
     try {
-      // RAM is read through QEMU here, and each look holds the guest up for a second or two: it boots in between.
-      await delay(8_000);
+      // RAM is read through QEMU here, and each look holds the guest up: a microvm that is looked at while it boots does not get through it.
+      await delay(25_000);
       await expect
         .poll(async () => (await cliJson("audit", target)).json["reason"], {
           timeout: 120_000,
