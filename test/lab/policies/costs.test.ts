@@ -113,6 +113,24 @@ describe("measured costs", () => {
     expect(measureCosts({ ...NOTHING, observation, kernelUpdates: true }).kernelUpdateMs).toBe(4);
   });
 
+  test("tell the kernel's own rewrite, which takes the image away too, from a load", () => {
+    const states = [
+      { at: 0, image: true, locked: false },
+      { at: 10, image: true, locked: true },
+      { at: 11, image: false, locked: true },
+      { at: 14, image: true, locked: false },
+      { at: 100, image: false, locked: true },
+      { at: 800, image: true, locked: false },
+    ];
+    const observation = { ...NOTHING.observation, states };
+    const sources = { ...NOTHING, observation, kernelUpdates: true };
+    const reloads = [{ start: 90, unloaded: 95, end: 810 }];
+    expect(measureCosts({ ...sources, reloads })).toMatchObject({ loadMs: 700, kernelUpdateMs: 4 });
+    const alone = { ...observation, states: states.slice(0, 4) };
+    const without = measureCosts({ ...sources, observation: alone });
+    expect(without).toMatchObject({ loadMs: undefined, kernelUpdateMs: 4 });
+  });
+
   test("of an idle udevd's event are its burst's, of an online event its own", () => {
     const costs = measureCosts({
       ...NOTHING,
