@@ -13,6 +13,9 @@ import { openLab } from "./lab.ts";
 const lab = await openLab("machines of other kinds");
 afterAll(() => lab?.close());
 
+/** Without PIT and HPET the kernel cannot measure its clocks, and waits for good: on microvm it is told them. */
+const CLOCKS = "tsc_early_khz=1000000 lpj=4000000 no_timer_check clocksource=jiffies";
+
 /** Starts a bare QEMU with Debian's kernel, and waits until that has found its crash memory. */
 async function start(
   directory: string,
@@ -21,7 +24,7 @@ async function start(
   const path = join(directory, "qmp.sock");
   const { qemu, vmlinuz, initramfs } = lab!.parts;
   const common = ["-nographic", "-nodefaults", "-m", "1G", "-smp", "2", "-cpu", "max"];
-  const kernel = ["-kernel", vmlinuz, "-initrd", initramfs, "-append", "crashkernel=128M"];
+  const kernel = ["-kernel", vmlinuz, "-initrd", initramfs, "-append", `crashkernel=128M ${CLOCKS}`];
   const qmp = ["-qmp", `unix:${path},server=on,wait=off`];
   const child = spawn("setpriv", ["--pdeathsig", "KILL", qemu, ...common, ...kernel, ...qmp, ...args], {
     stdio: "ignore",

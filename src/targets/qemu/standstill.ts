@@ -4,11 +4,18 @@ import type { QmpClient } from "./qmp.ts";
 import { queryStatus, type RunState } from "./replies.ts";
 import { pauseGuest, type PauseToken, resumeGuest } from "./run-state.ts";
 
+/**
+ * How long after our own `stop` its answer is as good as a new one, once the events that have come since are seen.
+ * Asking again costs 0.35 ms, where a whole install without it stops the guest for 0.5 ms (6.1, shared file).
+ */
+const FRESH_MS = 2;
+
 /** One pause, from `stop` to `cont`. */
 export class Standstill {
   readonly #qmp: QmpClient;
   readonly #forget: () => void;
   #token: PauseToken | undefined;
+  #stoppedAt = 0;
   #asked = false;
   #wrote = false;
   /** Somebody else has let the guest run since we last looked. */
@@ -26,6 +33,7 @@ export class Standstill {
     const standstill = new Standstill(qmp);
     try {
       standstill.#token = await pauseGuest(qmp);
+      standstill.#stoppedAt = performance.now();
       return standstill;
     } catch (error) {
       standstill.#forget();
@@ -39,8 +47,9 @@ export class Standstill {
   }
 
   /**
-   * To be called before each write to the guest's memory: QEMU is asked before the first one, and its RESUME events
-   * are watched from then on (another keeper, or an operator, may say `cont` on another monitor).
+   * To be called before each write to the guest's memory: another keeper, or an operator, may say `cont` on another
+   * monitor. QEMU's RESUME events are watched; before the first write QEMU is asked too, unless it was we who stopped
+   * the guest just now.
    *
    * Where bytes were written already, the guest is stopped again first: undoing them is then no write into a running
    * guest either.
@@ -50,7 +59,9 @@ export class Standstill {
   async beforeWrite(): Promise<void> {
     if (!this.#asked) {
       this.#asked = true;
-      if ((await queryStatus(this.#qmp)).running) this.#resumed = true;
+      const fresh = this.#token?.wasRunning === true && performance.now() - this.#stoppedAt < FRESH_MS;
+      if (fresh) await eventsIn();
+      else if ((await queryStatus(this.#qmp)).running) this.#resumed = true;
     }
     if (!this.#resumed) {
       this.#wrote = true;
@@ -74,4 +85,9 @@ export class Standstill {
     this.#forget();
     return await resumeGuest(this.#qmp, this.#token!);
   }
+}
+
+/** Lets the event loop look at its sockets once: the second callback comes after that. */
+async function eventsIn(): Promise<void> {
+  for (let turn = 0; turn < 2; turn++) await new Promise((resolve) => setImmediate(resolve));
 }

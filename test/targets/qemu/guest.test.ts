@@ -293,7 +293,7 @@ describe("pausedDuring", () => {
     expect(fake.gdbLog()).not.toContain("D");
   });
 
-  it("asks the monitor once between stop and cont, before it writes, and leaves physical mode off", async () => {
+  it("asks the monitor at most once between stop and cont, and leaves physical mode off", async () => {
     const { guest, fake } = await open();
     fake.memory.set(0x100001n, 7);
     await guest.pausedDuring(async () => {
@@ -301,10 +301,10 @@ describe("pausedDuring", () => {
       await guest.memory.write(0x100000n, Uint8Array.of(1));
       expect(await guest.memory.read(0x100000n, 3)).toEqual(Uint8Array.of(1, 7, 0));
     });
-    expect(fake.log.slice(fake.log.indexOf("stop"), fake.log.indexOf("cont"))).toEqual([
-      "stop",
-      "query-status",
-    ]);
+    const asked = fake.log.slice(fake.log.indexOf("stop") + 1, fake.log.indexOf("cont"));
+    // Where the test's machine was slow, our own stop is not fresh any more.
+    expect(asked.filter((line) => line !== "query-status")).toEqual([]);
+    expect(asked.length).toBeLessThan(2);
     expect(fake.gdbLog()).toEqual([
       "qSupported",
       "Qqemu.PhyMemMode:1",
@@ -381,9 +381,14 @@ describe("pausedDuring", () => {
     });
   });
 
-  it("writes nothing where somebody else has let the guest run before the first write", async () => {
-    const { guest, fake } = await open();
+  it.each([
+    ["running", 0],
+    ["running", 50],
+    ["paused", 0],
+  ])("writes nothing where a guest that was %s is let run %i ms into the pause", async (status, ms) => {
+    const { guest, fake } = await open({ status });
     const pause = guest.pausedDuring(async () => {
+      await delay(ms);
       fake.resume();
       await guest.memory.write(0x100000n, Uint8Array.of(1));
     });
