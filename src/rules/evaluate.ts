@@ -136,6 +136,8 @@ function outcomeOf(state: EventState, lines: readonly LineOutcome[]): Outcome {
 /** Up to v239 the commands get their substitutions now, with what all rules left behind. */
 function runList(state: EventState): readonly RunCommand[] {
   return state.run.flatMap(({ kind, command, path, line }) => {
+    // What goes wrong now is told of the line that the command is of, not of the last one that was looked at.
+    state.line = { path, number: line };
     const text = expand(command, state, commandSize(state.dialect));
     return text === undefined ? [] : [{ kind, command: text, path, line }];
   });

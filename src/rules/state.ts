@@ -29,8 +29,8 @@ export class EventState {
   readonly dialect: Dialect;
   readonly unknown: UnknownProgram;
 
-  /** The line that is evaluated. */
-  line!: RuleLine;
+  /** The line that is evaluated, or whose RUN command gets its substitutions. */
+  line!: Pick<RuleLine, "path" | "number">;
   /** The device that the last parent group matched (`dev_parent`). */
   parent: UdevDevice | undefined = undefined;
   /** PROGRAM's output; undefined before the first one, and after one that failed. */
