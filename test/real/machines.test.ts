@@ -41,7 +41,7 @@ describe.skipIf(!lab).each([
     const directory = await mkdtemp(join(tmpdir(), "kdh-machine-"));
     const { child, target } = await start(directory, ["-machine", `${type},accel=tcg`]);
     try {
-      // RAM is read through QEMU here, and each look holds the guest up: a microvm that is looked at while it boots does not get through it.
+      // RAM is read through QEMU here, and each look holds the guest up: it is left time to boot.
       await delay(25_000);
       await expect
         .poll(async () => (await cliJson("audit", target)).json["reason"], {
