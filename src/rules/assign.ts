@@ -1,8 +1,8 @@
 /** Tokens that do: properties, tags, names, attribute writes, and the RUN list. */
 import { replaceChars } from "./clean.ts";
-import { fits, NAME_SIZE, PATH_SIZE } from "./dialect.ts";
+import { cut, fits, NAME_SIZE, PATH_SIZE } from "./dialect.ts";
 import type { Step } from "./step.ts";
-import { commandSize, compileTemplate, cut, expand, parseElsewhere, type Template } from "./substitute.ts";
+import { commandSize, compileTemplate, expand, parseElsewhere, type Template } from "./substitute.ts";
 import type { EventState, FinalKey } from "./state.ts";
 import type { Token } from "./token.ts";
 

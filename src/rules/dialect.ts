@@ -257,3 +257,15 @@ export function utf8Length(text: string): number {
 }
 
 const ENCODER = new TextEncoder();
+
+/** The first `bytes` bytes of `text`, whole characters only. */
+export function cut(text: string, bytes: number): string {
+  let used = 0;
+  let at = 0;
+  for (const character of text) {
+    used += utf8Length(character);
+    if (used > bytes) break;
+    at += character.length;
+  }
+  return text.slice(0, at);
+}

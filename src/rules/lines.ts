@@ -1,5 +1,5 @@
 /** Text in, logical lines out: comments, continuations, and the limit on length. */
-import { type Dialect, fits, LINE_SIZE, utf8Length } from "./dialect.ts";
+import { cut, type Dialect, fits, LINE_SIZE, utf8Length } from "./dialect.ts";
 import type { Diagnostic } from "./diagnostic.ts";
 
 /** One logical line. */
@@ -112,7 +112,7 @@ function joined(path: string, text: string): LogicalLines {
     // The newline counts: fgets() keeps it in the buffer.
     if (!fits(`${first}\n`, LINE_SIZE)) {
       tooLong();
-      const rest = cutBytes(first, LINE_SIZE - 1);
+      const rest = first.slice(cut(first, LINE_SIZE - 1).length);
       if (rest !== "") pieces[--i] = rest;
       continue;
     }
@@ -127,18 +127,6 @@ function joined(path: string, text: string): LogicalLines {
     else lines.push({ number, text: builder.toString().replace(LEADING_BLANKS, "") });
   }
   return { lines, diagnostics, complete: true };
-}
-
-/** `text` without its first `bytes` bytes of UTF-8. */
-function cutBytes(text: string, bytes: number): string {
-  let used = 0;
-  let at = 0;
-  for (const character of text) {
-    used += utf8Length(character);
-    if (used > bytes) break;
-    at += character.length;
-  }
-  return text.slice(at);
 }
 
 /** Lines without their ends (`read_line` takes all four for one); a last line counts also without an end. */

@@ -1,7 +1,7 @@
 /** Replaces `$...` and `%...` by what they stand for in an event (`udev_event_apply_format`). */
 import { replaceInputChars, replaceWhitespace, trimEnd } from "./clean.ts";
 import { sysnumOf } from "./device.ts";
-import { type Dialect, fits, utf8Length } from "./dialect.ts";
+import { cut, type Dialect, fits } from "./dialect.ts";
 import { type Format, hasFormat, parseFormat, type Variable } from "./format.ts";
 import type { EventState } from "./state.ts";
 
@@ -135,18 +135,6 @@ function resultText(argument: string | undefined, result: string | undefined): s
   const word = words[index - 1];
   if (!word) return "";
   return match?.[2] === "+" ? result.slice(word.index) : word[0];
-}
-
-/** The first `bytes` bytes of `text`, whole characters only. */
-export function cut(text: string, bytes: number): string {
-  let used = 0;
-  let at = 0;
-  for (const character of text) {
-    used += utf8Length(character);
-    if (used > bytes) break;
-    at += character.length;
-  }
-  return text.slice(0, at);
 }
 
 /** Bytes of a command's buffer. */

@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import { makeDevice, type UdevDevice } from "../../src/rules/device.ts";
 import type { SystemdVersion } from "../../src/rules/dialect.ts";
 import type { Outcome } from "../../src/rules/outcome.ts";
+import { NOTHING_KNOWN, type World } from "../../src/rules/world.ts";
 import { outcome, properties, ruleSet, runs } from "./samples.ts";
 
 const disk: UdevDevice = makeDevice({
@@ -112,20 +113,12 @@ describe("RUN", () => {
   ])("is substituted when the list is executed up to v239, and at once since v243: %d", (version, wanted) => {
     const text =
       'ENV{x}="early"\nPROGRAM="one"\nRUN+="/a $env{x} $result $id"\nENV{x}="late"\nKERNELS=="memory", PROGRAM="two"';
-    const world = { ...ruleWorld };
-    expect(runs(text, { version, world })).toEqual([wanted]);
+    expect(runs(text, { version, world: ruleWorld })).toEqual([wanted]);
   });
 
-  const ruleWorld = {
-    program: (command: string) => ({ exit: 0, stdout: command === "one" ? "r1" : "r2" }),
-    builtin: () => undefined,
-    readFile: () => undefined,
-    fileMode: () => undefined,
-    device: () => undefined,
-    constant: () => undefined,
-    sysctl: () => undefined,
-    database: () => undefined,
-    commandLine: () => undefined,
+  const ruleWorld: World = {
+    ...NOTHING_KNOWN,
+    program: (command) => ({ exit: 0, stdout: command === "one" ? "r1" : "r2" }),
   };
 
   test("takes a command of 16383 bytes since v243, of 1023 before", () => {
