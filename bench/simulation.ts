@@ -1,7 +1,7 @@
 /** The rules engine and the simulation: what they take, in time and memory. */
-import { RuleSet } from "../src/rules/evaluate.ts";
 import { makeEvent } from "../src/rules/event.ts";
 import { ONLINE_RHEL8 } from "../src/rules/policies/onlining.ts";
+import { ruleSetOf } from "../src/rules/policies/policy.ts";
 import { RHEL8 } from "../src/rules/policies/rhel.ts";
 import { parseDialect } from "../src/rules/dialect.ts";
 import { DEFAULT_COSTS, plainCosts } from "../src/simulation/world/costs.ts";
@@ -15,8 +15,7 @@ const SCENARIOS = 1_000;
 
 /** A second's worth of events, if the engine does what is asked of it. */
 export async function benchRules(): Promise<readonly Measurement[]> {
-  const sources = [ONLINE_RHEL8, RHEL8].map(({ fileName, text }) => ({ path: fileName, text }));
-  const rules = RuleSet.parse(sources, parseDialect("239"));
+  const rules = ruleSetOf([ONLINE_RHEL8, RHEL8], parseDialect("239"));
   const kernel = { crashHotplug: "absent" } as const;
   const all = (): void => {
     for (let i = 0; i < EVENTS; i++) {
@@ -30,10 +29,9 @@ export async function benchRules(): Promise<readonly Measurement[]> {
 }
 
 export async function benchSimulation(signal: AbortSignal): Promise<readonly Measurement[]> {
-  const policies = POLICIES;
   const costs = plainCosts(DEFAULT_COSTS);
   const check = (): void => signal.throwIfAborted();
-  const many = (): unknown => sweep({ policies, costs, count: SCENARIOS, seed: 1, check });
+  const many = (): unknown => sweep({ policies: POLICIES, costs, count: SCENARIOS, seed: 1, check });
   return [
     measured("simulate rfc: 2 scenarios, all policies, 3840 blocks", await time(5, compareWithRfc, 0), {
       of: "max",

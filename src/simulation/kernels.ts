@@ -48,3 +48,8 @@ export const KERNELS: readonly KernelModel[] = [
     autoOnline: true,
   },
 ];
+
+/** The newest kernel that has its own handler of hot-plug events, or the newest that has none. */
+export function kernelFor(hasHandler: boolean): KernelModel {
+  return KERNELS.findLast(({ crashElfcorehdrSize }) => (crashElfcorehdrSize !== undefined) === hasHandler)!;
+}

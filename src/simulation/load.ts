@@ -12,6 +12,7 @@ import { alignUp, noise } from "./bytes.ts";
 import { backupSource, kernelHeader, kexecToolsHeader } from "./describe.ts";
 import { SimulationError } from "./error.ts";
 import { nextKimageAddress, readLoadedKimage, setImagePointer, writeKimage } from "./kernel-data.ts";
+import type { KernelModel } from "./kernels.ts";
 import type { SparseMemory } from "./memory.ts";
 import { CrashRoom } from "./placement.ts";
 import { KERNEL_PURGATORY, KEXEC_TOOLS_PURGATORY, purgatoryEntry, writePurgatory } from "./purgatory.ts";
@@ -19,6 +20,14 @@ import type { SystemState } from "./system.ts";
 
 /** The system call that loads an image. `kexec_load` stands for kexec-tools without `--hotplug`. */
 export type LoadCall = "kexec_file_load" | "kexec_load";
+
+/**
+ * Whether `kernel` keeps the header of what `call` loads true by itself. Its handler serves kexec_file_load; an image
+ * of kexec_load only where it was loaded with a flag, which kexec-tools sets with `--hotplug`.
+ */
+export function updatesHeader(kernel: KernelModel, call: LoadCall): boolean {
+  return kernel.crashElfcorehdrSize !== undefined && call === "kexec_file_load";
+}
 
 /** What is loaded. */
 export interface LoadRequest {

@@ -9,7 +9,7 @@ import { SimulationError } from "./error.ts";
 import { handleMemoryEvent } from "./handler.ts";
 import { readLoadedKimage, setImagePointer, writeKernel } from "./kernel-data.ts";
 import type { KernelModel } from "./kernels.ts";
-import { type LoadedImage, loadImage, type LoadRequest } from "./load.ts";
+import { type LoadedImage, loadImage, type LoadRequest, updatesHeader } from "./load.ts";
 import { SparseMemory } from "./memory.ts";
 import { type DumpVerdict, judgeDump, panicMachine, type PanicResult } from "./panic.ts";
 import type { CpuCounts, SystemState } from "./system.ts";
@@ -253,9 +253,8 @@ export class SimulatedMachine {
     return this.blueprint.backedRam.union(RangeSet.of(this.dimms.map(({ range }): PhysicalRange => range)));
   }
 
-  /** The kernel updates images of kexec_file_load; those of kexec_load only if they were loaded with a flag. */
   get #updatesHeader(): boolean {
-    return this.kernel.crashElfcorehdrSize !== undefined && this.#image?.call === "kexec_file_load";
+    return this.#image !== undefined && updatesHeader(this.kernel, this.#image.call);
   }
 
   #memoryEvent(): void {

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { DEFAULT_COSTS, plainCosts } from "../../src/simulation/world/costs.ts";
 import { compareRuns } from "../../src/simulation/world/outcome.ts";
 import { POLICIES } from "../../src/simulation/world/policy.ts";
-import { kernelFor } from "../../src/simulation/world/rfc-comparison.ts";
+import { kernelFor } from "../../src/simulation/kernels.ts";
 import { runPolicy } from "../../src/simulation/world/run.ts";
 import type { Scenario } from "../../src/simulation/world/scenario.ts";
 import { panicAtRandom } from "../../src/targets/simulated/panics.ts";

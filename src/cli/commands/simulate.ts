@@ -5,8 +5,8 @@ import { rfcJson, rfcText } from "../../report/rfc.ts";
 import { simulationJson, simulationText, sweepJson, sweepText } from "../../report/simulate.ts";
 import { type Band, timelineSvg, timelineText } from "../../report/timeline.ts";
 import { RuleSet } from "../../rules/evaluate.ts";
-import { KERNELS } from "../../simulation/kernels.ts";
-import type { LoadCall } from "../../simulation/load.ts";
+import { kernelFor, KERNELS } from "../../simulation/kernels.ts";
+import { type LoadCall, updatesHeader } from "../../simulation/load.ts";
 import { type Costs, DEFAULT_COSTS, plainCosts } from "../../simulation/world/costs.ts";
 import { type Comparison, compareRuns } from "../../simulation/world/outcome.ts";
 import {
@@ -16,7 +16,7 @@ import {
   policyOf,
   policyOfRules,
 } from "../../simulation/world/policy.ts";
-import { compareWithRfc, kernelFor } from "../../simulation/world/rfc-comparison.ts";
+import { compareWithRfc } from "../../simulation/world/rfc-comparison.ts";
 import { type RunOptions, runPolicy } from "../../simulation/world/run.ts";
 import { parseScenario } from "../../simulation/world/scenario-file.ts";
 import { type Scenario, scenarioOf, SCENARIOS } from "../../simulation/world/scenario.ts";
@@ -192,8 +192,7 @@ async function policiesOf({
   const model = KERNELS.find(({ name }) => name === kernel);
   const possible = POLICIES.filter(
     ({ needsCrashHotplug }) =>
-      !needsCrashHotplug ||
-      (load === "kexec_file_load" && (!model || model.crashElfcorehdrSize !== undefined)),
+      !needsCrashHotplug || updatesHeader(model ?? kernelFor(needsCrashHotplug), load),
   );
   return [...possible, ...own];
 }

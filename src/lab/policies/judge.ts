@@ -1,6 +1,7 @@
 /** From what was seen of a run to its result. */
 import type { PhysicalRange } from "../../layout/range.ts";
 import { MeasurementError } from "../errors.ts";
+import { recognise } from "../../rules/kdump-command.ts";
 import type { PolicyFigures, PolicyRunResult } from "../policy-run.ts";
 import type { MemoryEvent } from "../udev-monitor.ts";
 import type { Observation } from "../window/poll.ts";
@@ -49,7 +50,7 @@ export function judgePolicy(
       idleEvents: played.idleEvents,
       events: played.events,
       reloads: log.reloads,
-      throttled: policy.name === "rhel8",
+      throttled: isThrottled(policy),
       keeper: policy.keeper,
       kernelUpdates,
     }),
@@ -71,6 +72,10 @@ export function judgePolicy(
     promised,
     failures: [...wrong, ...log.failures],
   };
+}
+
+function isThrottled({ rules }: LabPolicy): boolean {
+  return rules.some(({ command = "" }) => recognise(command)?.effect === "throttled-reload");
 }
 
 /** When something changed last. */

@@ -3,15 +3,15 @@
  * mechanism is the simulation's.
  */
 import { parseDialect } from "../../rules/dialect.ts";
-import { RuleSet } from "../../rules/evaluate.ts";
+import { ruleSetOf } from "../../rules/policies/policy.ts";
 import { BLOCK_SIZE } from "../../simulation/dimms.ts";
-import { type KernelModel, KERNELS } from "../../simulation/kernels.ts";
+import { kernelFor, type KernelModel } from "../../simulation/kernels.ts";
 import { type Costs, DEFAULT_COSTS, plainCosts } from "../../simulation/world/costs.ts";
 import { compareRuns } from "../../simulation/world/outcome.ts";
 import { type Policy, policyOf } from "../../simulation/world/policy.ts";
 import { runPolicy } from "../../simulation/world/run.ts";
 import type { Scenario, ScenarioStep } from "../../simulation/world/scenario.ts";
-import type { Interval } from "../../simulation/world/timeline.ts";
+import { longest, stretches } from "../../simulation/world/timeline.ts";
 import { MeasurementError } from "../errors.ts";
 import { labPolicy } from "./policy.ts";
 import type { PolicyFigures, PolicyRunResult } from "../policy-run.ts";
@@ -52,7 +52,7 @@ export function predictRun(result: PolicyRunResult): PolicyFigures {
     longestBlindMs: longestBlindSeconds * 1000,
     blindWindows,
     staleMs: staleSeconds * 1000,
-    longestStaleMs: longestStale(run.intervals),
+    longestStaleMs: longest(stretches(run.intervals, "stale")),
     missingByteSeconds,
     accurateAfterMs: run.accurate,
   };
@@ -86,28 +86,24 @@ export function findings(measured: PolicyFigures, predicted: PolicyFigures): rea
 
 /** The policy with the rules and the udev that the guest had: who brings memory online is the same for all there. */
 function policyIn({ case: { policy: name }, udev }: PolicyRunResult): Policy {
-  const sources = labPolicy(name).rules.map(({ fileName, text }) => ({ path: fileName, text }));
   const dialect = parseDialect(/^\d+/.exec(udev.version)?.[0] ?? "");
-  return { ...policyOf(name), rules: RuleSet.parse(sources, dialect) };
+  return { ...policyOf(name), rules: ruleSetOf(labPolicy(name).rules, dialect) };
 }
 
 /** The kernel of the guest as far as it matters: memory goes online by udev's hand in the lab, on all of them. */
 function kernelOf(updates: boolean): KernelModel {
-  const model = KERNELS.findLast(
-    ({ crashElfcorehdrSize }) => (crashElfcorehdrSize !== undefined) === updates,
-  )!;
-  return { ...model, autoOnline: false };
+  return { ...kernelFor(updates), autoOnline: false };
 }
 
 /** DIMMs come when they came. */
 function stepsOf({ plugs, blockBytes }: PolicyRunResult): readonly ScenarioStep[] {
-  return plugs.map(({ at, added, bytes }, i): ScenarioStep => {
+  return plugs.map(({ added, bytes }, i): ScenarioStep => {
     const next = plugs[i + 1]?.at;
     return {
       step: "plug",
       blocks: bytes / blockBytes,
       count: 1,
-      pace: next === undefined ? 0 : Math.max(0, next - at - (added - at)),
+      pace: next === undefined ? 0 : Math.max(0, next - added),
     };
   });
 }
@@ -135,14 +131,4 @@ function costsOf({ costs, case: wanted }: PolicyRunResult): Costs {
     handler: costs.kernelUpdateMs ?? 0,
     reaction: costs.reactionMs ?? 0,
   };
-}
-
-function longestStale(intervals: readonly Interval[]): number {
-  let longest = 0;
-  let current = 0;
-  for (const { start, end, condition } of intervals) {
-    current = condition === "stale" ? current + end - start : 0;
-    longest = Math.max(longest, current);
-  }
-  return longest;
 }

@@ -1,10 +1,9 @@
 /** The ways of keeping kdump accurate that are compared: rules and their programs, a keeper, or nobody. */
-import { RuleSet } from "../../rules/evaluate.ts";
-import type { Dialect } from "../../rules/dialect.ts";
+import type { RuleSet } from "../../rules/evaluate.ts";
 import { parseDialect } from "../../rules/dialect.ts";
 import { DEBIAN, UBUNTU2004 } from "../../rules/policies/debian.ts";
 import { ONLINE, ONLINE_RHEL7, ONLINE_RHEL8 } from "../../rules/policies/onlining.ts";
-import type { RulePolicy } from "../../rules/policies/policy.ts";
+import { type RulePolicy, ruleSetOf } from "../../rules/policies/policy.ts";
 import { RELOAD_OVER } from "../../rules/policies/reload-over.ts";
 import { RHEL7, RHEL8, RHEL_GUARDED } from "../../rules/policies/rhel.ts";
 import { SUSE } from "../../rules/policies/suse.ts";
@@ -29,19 +28,14 @@ const ALIASES: ReadonlyMap<string, string> = new Map([
   ["centos8-stream", "rhel8"],
 ]);
 
-function ruleSet(dialect: Dialect, ...policies: readonly RulePolicy[]): RuleSet {
-  const sources = policies.map(({ fileName, text }) => ({ path: `/usr/lib/udev/rules.d/${fileName}`, text }));
-  return RuleSet.parse(sources, dialect);
-}
-
 function byRules(policy: RulePolicy, systemd: string, onlining: RulePolicy = ONLINE): Policy {
   const { name, title } = policy;
-  const rules = ruleSet(parseDialect(systemd), onlining, policy);
+  const rules = ruleSetOf([onlining, policy], parseDialect(systemd));
   return { name, title, rules, keeper: "nobody", needsCrashHotplug: false };
 }
 
 function byKeeper(name: string, title: string, keeper: Keeper): Policy {
-  const rules = ruleSet(parseDialect("257"), ONLINE);
+  const rules = ruleSetOf([ONLINE], parseDialect("257"));
   return { name, title, rules, keeper, needsCrashHotplug: false };
 }
 
@@ -56,7 +50,7 @@ export const POLICIES: readonly Policy[] = [
   {
     name: "kernel",
     title: "Linux 6.6 and newer: its own handler, one rewrite for each block",
-    rules: ruleSet(parseDialect("257"), ONLINE_RHEL8, RHEL_GUARDED),
+    rules: ruleSetOf([ONLINE_RHEL8, RHEL_GUARDED], parseDialect("257")),
     keeper: "nobody",
     needsCrashHotplug: true,
   },

@@ -49,7 +49,7 @@ export class Programs {
   }
 
   /** Runs a command of rules, as far as it has to do with kdump, in the process that calls it. */
-  run(command: KdumpCommand): Program {
+  run(command: KdumpCommand): Program<unknown> {
     switch (command.effect) {
       case "throttled-reload":
         return this.#throttler();
@@ -58,7 +58,7 @@ export class Programs {
       case "unload":
         return this.#unload();
       case "reload":
-        return command.program === "kexec" ? this.#load() : this.#reload(command.latches);
+        return command.program === "kexec" ? this.#around.kexec.load() : this.#reload(command.latches);
     }
   }
 
@@ -132,9 +132,5 @@ export class Programs {
     } finally {
       this.#kdumpLock.release();
     }
-  }
-
-  *#load(): Program {
-    yield* this.#around.kexec.load();
   }
 }

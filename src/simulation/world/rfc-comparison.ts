@@ -1,5 +1,5 @@
 /** The RFC's table beside what the simulation gives, cell by cell, and what follows from the calibration. */
-import { KERNELS, type KernelModel } from "../kernels.ts";
+import { kernelFor } from "../kernels.ts";
 import { type Comparison, compareRuns } from "./outcome.ts";
 import { POLICIES, policyOf } from "./policy.ts";
 import {
@@ -112,13 +112,6 @@ function simulate(name: string, scenario: Scenario, { costs }: Calibration): Pol
     kernel: kernelFor(policy.needsCrashHotplug),
     call: "kexec_file_load",
   });
-}
-
-/** The kernel that a policy runs on: the newest without its own handler, unless that is the policy. */
-export function kernelFor(needsCrashHotplug: boolean): KernelModel {
-  return KERNELS.findLast(
-    ({ crashElfcorehdrSize }) => (crashElfcorehdrSize !== undefined) === needsCrashHotplug,
-  )!;
 }
 
 function predict(

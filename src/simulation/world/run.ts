@@ -1,7 +1,7 @@
 /** Runs a scenario under a policy, and says what it came to. */
 import { SimulationError } from "../error.ts";
 import type { KernelModel } from "../kernels.ts";
-import type { LoadCall } from "../load.ts";
+import { type LoadCall, updatesHeader } from "../load.ts";
 import type { Costs } from "./costs.ts";
 import type { KexecCounts } from "./kexec.ts";
 import type { Policy } from "./policy.ts";
@@ -34,8 +34,6 @@ export interface PolicyRun {
   readonly accurate: number | undefined;
   /** Workers of udev that were killed after 180 s. */
   readonly killedWorkers: number;
-  /** Events that the simulation itself had. */
-  readonly simulatedEvents: number;
   readonly intervals: readonly Interval[];
   /** What it is like from then on. */
   readonly final: Pick<Interval, "condition" | "missingBytes">;
@@ -61,8 +59,7 @@ const LONGEST_SETTLE = 1e9;
  * @throws {SimulationError} where the policy cannot run on that kernel.
  */
 export function runPolicy({ scenario, policy, costs, kernel, call, trace }: RunOptions): PolicyRun {
-  const updatesHeader = kernel.crashElfcorehdrSize !== undefined && call === "kexec_file_load";
-  if (policy.needsCrashHotplug && !updatesHeader)
+  if (policy.needsCrashHotplug && !updatesHeader(kernel, call))
     throw new SimulationError(
       `policy ${policy.name}`,
       `it needs a kernel that updates the header itself: expected kernel 6.12 and kexec_file_load, not ${kernel.name} and ${call}`,
@@ -77,7 +74,7 @@ export function runPolicy({ scenario, policy, costs, kernel, call, trace }: RunO
     bootBlocks,
     cpus,
     listener: (change, now, state) => {
-      timeline.record(now, state.condition, state.condition === "blind" ? 0 : state.missingBytes);
+      timeline.record(now, state.condition, state.missingBytes);
       trace?.push({ at: now, change });
     },
   });
@@ -99,9 +96,8 @@ export function runPolicy({ scenario, policy, costs, kernel, call, trace }: RunO
         ? (intervals.findLast((interval) => interval.condition !== "accurate")?.end ?? 0)
         : undefined,
     killedWorkers: world.udevd.timeouts,
-    simulatedEvents: world.clock.happened,
     intervals,
-    final: { condition, missingBytes: condition === "blind" ? 0 : missingBytes },
+    final: { condition, missingBytes },
   };
 }
 

@@ -96,14 +96,9 @@ export class MachineState {
     return this.#missingBlocks > 0 || this.#staleBlocks > 0 || this.missingCpus > 0 ? "stale" : "accurate";
   }
 
-  /** Bytes that are online and not described by what is loaded, or was last. */
+  /** Bytes that are online and that a dump would lack; 0 where a panic gives none. */
   get missingBytes(): number {
-    return this.#missingBlocks * BLOCK;
-  }
-
-  /** Bytes that are described and do not exist. */
-  get staleBytes(): number {
-    return this.#staleBlocks * BLOCK;
+    return this.condition === "blind" ? 0 : this.#missingBlocks * BLOCK;
   }
 
   /** Present CPUs that have no note. */

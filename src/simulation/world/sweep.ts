@@ -1,8 +1,8 @@
 /** Many random scenarios, to see that no policy is good or bad by chance of one of them. */
+import { kernelFor } from "../kernels.ts";
 import { seededRandom } from "../random.ts";
 import type { Costs } from "./costs.ts";
 import { type Comparison, compareRuns } from "./outcome.ts";
-import { kernelFor } from "./rfc-comparison.ts";
 import type { Policy } from "./policy.ts";
 import { runPolicy } from "./run.ts";
 import { blocksOfGib, type Scenario, type ScenarioStep } from "./scenario.ts";

@@ -69,34 +69,41 @@ export function until(
   return start < end ? [...intervals, { start, end, ...then }] : intervals;
 }
 
+/** Lengths of the stretches in which `condition` holds without a break, ms. */
+export function stretches(intervals: readonly Interval[], condition: Condition): readonly number[] {
+  const lengths: number[] = [];
+  let goesOn = false;
+  for (const interval of intervals) {
+    const holds = interval.condition === condition;
+    if (holds) {
+      const before = goesOn ? lengths.pop()! : 0;
+      lengths.push(before + interval.end - interval.start);
+    }
+    goesOn = holds;
+  }
+  return lengths;
+}
+
+/** The longest of them; 0 where there is none. Lists may be longer than a call may have arguments. */
+export function longest(lengths: readonly number[]): number {
+  return lengths.reduce((most, length) => Math.max(most, length), 0);
+}
+
 /** Sums `intervals`, which have no gaps. */
 export function sumsOf(intervals: readonly Interval[]): TimelineSums {
-  let blind = 0;
-  let stale = 0;
-  let missing = 0;
-  let longest = 0;
-  let windows = 0;
-  let current = 0;
-  for (const { start, end, condition, missingBytes } of intervals) {
-    const length = end - start;
-    if (condition !== "blind") {
-      current = 0;
-      missing += missingBytes * length;
-      if (condition === "stale") stale += length;
-      continue;
-    }
-    if (current === 0) windows++;
-    blind += length;
-    current += length;
-    longest = Math.max(longest, current);
-  }
+  const blind = stretches(intervals, "blind");
   return {
-    blindSeconds: blind / 1000,
-    longestBlindSeconds: longest / 1000,
-    blindWindows: windows,
-    staleSeconds: stale / 1000,
-    missingByteSeconds: missing / 1000,
+    blindSeconds: sum(blind) / 1000,
+    longestBlindSeconds: longest(blind) / 1000,
+    blindWindows: blind.length,
+    staleSeconds: sum(stretches(intervals, "stale")) / 1000,
+    missingByteSeconds:
+      sum(intervals.map(({ start, end, missingBytes }) => missingBytes * (end - start))) / 1000,
   };
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
 }
 
 /** What a panic at a uniformly random moment gives; the three add up to 1. */
@@ -113,11 +120,4 @@ export function panicOdds(intervals: readonly Interval[]): PanicOdds {
   const noDump = length > 0 ? (blindSeconds * 1000) / length : 0;
   const incomplete = length > 0 ? (staleSeconds * 1000) / length : 0;
   return { noDump, incomplete, complete: 1 - noDump - incomplete };
-}
-
-/** What it was like at one moment. */
-export function conditionAt(intervals: readonly Interval[], time: number): Condition {
-  return (
-    intervals.find(({ start, end }) => start <= time && time < end)?.condition ?? intervals.at(-1)!.condition
-  );
 }

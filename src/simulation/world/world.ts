@@ -6,7 +6,7 @@ import { type KdumpCommand, recognise } from "../../rules/kdump-command.ts";
 import type { Outcome, RuleAction, RunCommand } from "../../rules/outcome.ts";
 import { NOTHING_KNOWN, type World as RuleWorld } from "../../rules/world.ts";
 import type { KernelModel } from "../kernels.ts";
-import type { LoadCall } from "../load.ts";
+import { type LoadCall, updatesHeader } from "../load.ts";
 import { VirtualClock } from "./clock.ts";
 import type { Costs } from "./costs.ts";
 import { keeperAction, ReconcileLoop } from "./keepers.ts";
@@ -45,6 +45,8 @@ export class World {
   readonly #programs: Programs;
   /** device_hotplug_lock: one block goes online at a time, a whole DIMM is added or removed under it. */
   readonly #hotplug: Lock;
+  /** Whether the kernel's own handler is at work. */
+  readonly #updatesHeader: boolean;
   readonly #keeper: ReconcileLoop | undefined;
   readonly #ruleWorld: RuleWorld;
   readonly #blocksAreAlike: boolean;
@@ -63,6 +65,7 @@ export class World {
     );
     this.kexec = new Kexec(clock, costs, this.state);
     this.#hotplug = new Lock(clock);
+    this.#updatesHeader = updatesHeader(kernel, call);
     this.#programs = new Programs({
       clock,
       costs,
@@ -228,12 +231,6 @@ export class World {
     }
     yield this.#programs.pid1.serve(costs.systemdRun);
     this.clock.after(costs.transientStart, () => spawn(this.#programs.run(known)));
-  }
-
-  /** The kernel's own handler serves what kexec_file_load loaded; kexec-tools asks for it only with `--hotplug`. */
-  get #updatesHeader(): boolean {
-    const { kernel, call } = this.#options;
-    return kernel.crashElfcorehdrSize !== undefined && call === "kexec_file_load";
   }
 
   /** crash_check_hotplug_support: 0 where nothing is loaded, and also while the kexec lock is taken. */

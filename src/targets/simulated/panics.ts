@@ -20,26 +20,14 @@ export interface PanicOptions extends Omit<RunOptions, "trace"> {
   readonly check: () => void;
 }
 
-/**
- * Replays the run on a machine of bytes and panics copies of it.
- *
- * Where the policy is to keep the header from outside, the real keeper does it, with its digests and write plans.
- */
+/** Replays the run on a machine of bytes and panics copies of it. */
 export async function panicAtRandom(options: PanicOptions): Promise<PanicCounts> {
   const { scenario, kernel, call, count, seed, window, check } = options;
   const trace: TimedChange[] = [];
   runPolicy({ ...options, trace });
   const random = seededRandom(seed);
   const moments = Array.from({ length: count }, () => random() * window).sort((a, b) => a - b);
-  const replay = new Replay({
-    scenario,
-    kernel,
-    call,
-    sha256: nodeSha256,
-    keep: async (machine) => {
-      await new Keeper(new SimulatedTarget("sim:replay", machine), nodeSha256).reconcile();
-    },
-  });
+  const replay = replayOf({ scenario, kernel, call });
   const counts = { blind: 0, stale: 0, accurate: 0 };
   let next = 0;
   for (const moment of moments) {
@@ -48,4 +36,15 @@ export async function panicAtRandom(options: PanicOptions): Promise<PanicCounts>
     counts[replay.condition]++;
   }
   return counts;
+}
+
+/** A replay in which the real keeper, with its digests and write plans, keeps the header from outside. */
+export function replayOf(options: Pick<RunOptions, "scenario" | "kernel" | "call">): Replay {
+  return new Replay({
+    ...options,
+    sha256: nodeSha256,
+    keep: async (machine) => {
+      await new Keeper(new SimulatedTarget("sim:replay", machine), nodeSha256).reconcile();
+    },
+  });
 }

@@ -1,16 +1,14 @@
 /** The counts of virtual time against bytes: at every moment a real panic of a simulated machine says the same. */
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { Keeper } from "../../../src/keeper/keeper.ts";
 import { KERNELS } from "../../../src/simulation/kernels.ts";
 import { DEFAULT_COSTS, plainCosts } from "../../../src/simulation/world/costs.ts";
 import { POLICIES } from "../../../src/simulation/world/policy.ts";
-import { Replay } from "../../../src/simulation/world/replay.ts";
 import { runPolicy, type TimedChange } from "../../../src/simulation/world/run.ts";
 import type { Scenario, ScenarioStep } from "../../../src/simulation/world/scenario.ts";
-import { conditionAt } from "../../../src/simulation/world/timeline.ts";
-import { nodeSha256 } from "../../../src/targets/sha256.ts";
-import { SimulatedTarget } from "../../../src/targets/simulated/machine.ts";
+import type { Condition } from "../../../src/simulation/world/state.ts";
+import { replayOf } from "../../../src/targets/simulated/panics.ts";
+import type { Interval } from "../../../src/simulation/world/timeline.ts";
 
 const steps: fc.Arbitrary<readonly ScenarioStep[]> = fc.array(
   fc.oneof(
@@ -53,15 +51,7 @@ describe.each(POLICIES.map((policy) => [policy.name, policy] as const))("%s", (_
           const trace: TimedChange[] = [];
           const costs = plainCosts(DEFAULT_COSTS);
           const { intervals } = runPolicy({ scenario, policy, costs, kernel, call, trace });
-          const replay = new Replay({
-            scenario,
-            kernel,
-            call,
-            sha256: nodeSha256,
-            keep: async (machine) => {
-              await new Keeper(new SimulatedTarget("sim:replay", machine), nodeSha256).reconcile();
-            },
-          });
+          const replay = replayOf({ scenario, kernel, call });
           const said: string[] = [];
           const seen: string[] = [];
           for (const [i, { at, change }] of trace.entries()) {
@@ -78,3 +68,10 @@ describe.each(POLICIES.map((policy) => [policy.name, policy] as const))("%s", (_
     );
   }, 60_000);
 });
+
+/** What it was like at one moment. */
+function conditionAt(intervals: readonly Interval[], time: number): Condition {
+  return (
+    intervals.find(({ start, end }) => start <= time && time < end)?.condition ?? intervals.at(-1)!.condition
+  );
+}
