@@ -38,8 +38,6 @@ export interface Costs {
   readonly rearm: number;
   /** From a change until our keeper has looked at the machine and installs. */
   readonly reaction: number;
-  /** Pause of an install from outside; the machine stands still, so it is neither blind nor stale. */
-  readonly pause: number;
   /** Bytes that a whole load copies into crash memory: kernel and initrd. */
   readonly imageBytes: number;
 }
@@ -86,7 +84,6 @@ export const DEFAULT_COSTS: SourcedCosts = {
   handler: assumed(0.05, "two resource walks and a copy: tens of microseconds; up to 49 ms under TCG"),
   rearm: measured(1.75, `median of 200 (${LAB})`),
   reaction: measured(5, `QMP event to install (${LAB})`),
-  pause: measured(0.43, `median of 100 installs, STOP to RESUME (${LAB})`),
   imageBytes: measured(55 * 2 ** 20, "segments of a Debian cloud kernel with its initrd"),
 };
 
@@ -113,7 +110,6 @@ export function plainCosts(costs: SourcedCosts): Costs {
     handler: handler.value,
     rearm: rearm.value,
     reaction: costs.reaction.value,
-    pause: costs.pause.value,
     imageBytes: costs.imageBytes.value,
   };
 }
