@@ -10,6 +10,7 @@ import type { PhysicalMemory } from "./memory.ts";
 import {
   computeDigest,
   type DigestRegion,
+  encodeRegions,
   findDigest,
   findRegionTables,
   readRegion,
@@ -39,19 +40,25 @@ export type DigestFinding =
   | { readonly state: "mismatch"; readonly table: RegionTable }
   | { readonly state: "not-found" };
 
-/** Finds digest and command line of the image whose header lies at `headerAddress`. */
+/**
+ * Finds digest and command line of the image whose header lies at `headerAddress`.
+ *
+ * @param known this image's digest from an earlier look: where table and digest are still there, nothing is hashed.
+ */
 export async function findDigestOfImage(
   memory: PhysicalMemory,
   sha256: Sha256,
   headerAddress: bigint,
   crashMemory: RangeSet,
   kimage: Kimage | undefined,
+  known?: DigestFinding,
 ): Promise<{ readonly digest: DigestFinding; readonly commandLine: CaptureCommandLine | undefined }> {
   if (kimage) {
     const commandLine = await commandLineInSegments(memory, headerAddress, kimage);
     const purgatory = segmentHolding(kimage.segments, kimage.entry);
     if (!purgatory || purgatory.size > MAX_PURGATORY) return { digest: { state: "not-found" }, commandLine };
     const bytes = await memory.read(purgatory.address, purgatory.size);
+    if (known && isStillThere(known, bytes, purgatory.address)) return { digest: known, commandLine };
     const tables = findRegionTables(bytes, purgatory.address, crashMemory, { segments: kimage.segments });
     return {
       digest: await checkTables(memory, sha256, tables, bytes, purgatory.address, headerAddress),
@@ -68,6 +75,20 @@ export async function findDigestOfImage(
     if (digest.state !== "not-found" || commandLine) return { digest, commandLine };
   }
   return { digest: { state: "not-found" }, commandLine: undefined };
+}
+
+/** Whether `bytes`, which were read at `base`, have table and digest where an earlier look found them. */
+function isStillThere(known: DigestFinding, bytes: Uint8Array, base: bigint): boolean {
+  if (!("value" in known)) return false;
+  const { table, address, value } = known;
+  return (
+    hasAt(bytes, table.address - base, encodeRegions(table.regions)) && hasAt(bytes, address - base, value)
+  );
+}
+
+function hasAt(bytes: Uint8Array, offset: bigint, wanted: Uint8Array): boolean {
+  if (offset < 0n || offset + BigInt(wanted.length) > BigInt(bytes.length)) return false;
+  return equalBytes(bytes.subarray(Number(offset), Number(offset) + wanted.length), wanted);
 }
 
 async function checkTables(

@@ -65,6 +65,11 @@ export interface LocateHints {
   readonly crashMemory?: RangeSet | undefined;
   /** From an earlier look: spares the search through all of RAM. */
   readonly kernel?: RunningKernel | undefined;
+  /**
+   * From an earlier look: spares the hash of its segments where it has the same header address, region table and
+   * digest. That purgatory would pass is then as true as it was; that the image is the same one is checked.
+   */
+  readonly hashed?: CaptureImage | undefined;
 }
 
 /** What every step needs; RAM is asked for once, which costs a round trip to a real machine. */
@@ -74,6 +79,7 @@ interface Look {
   readonly ram: RangeSet;
   /** Headers that were put to the proof already, by address. */
   readonly verdicts: Map<bigint, ProvenHeader | DisprovenHeader>;
+  readonly hashed: CaptureImage | undefined;
 }
 
 /**
@@ -92,7 +98,8 @@ export async function locateImage(
   const ram = RangeSet.of(await memory.ranges());
   const budgeted = new BudgetedMemory(memory, limitsFor(ram));
   try {
-    return await locate({ memory: budgeted, sha256, ram, verdicts: new Map() }, hints);
+    const look = { memory: budgeted, sha256, ram, verdicts: new Map(), hashed: hints.hashed };
+    return await locate(look, hints);
   } catch (error) {
     if (error instanceof BudgetError) return unknown(error.message);
     throw error;
@@ -288,6 +295,7 @@ async function describeImage(
     address,
     crashMemory,
     kimage,
+    look.hashed?.headerAddress === address ? look.hashed.digest : undefined,
   );
   const covering = "table" in digest ? digest.table.regions.find((r) => r.address === address) : undefined;
   const headerCapacity =

@@ -32,6 +32,8 @@ export class Keeper {
   readonly #hints: LocateHints;
   readonly #prefixes = new PrefixCache();
   #kernel: RunningKernel | undefined;
+  /** The last image whose digest was computed, or that we have changed since. */
+  #hashed: CaptureImage | undefined;
 
   constructor(machine: Machine, sha256: Sha256, hints: LocateHints = {}) {
     this.#machine = machine;
@@ -41,22 +43,25 @@ export class Keeper {
 
   /** Looks, without changing anything. */
   async audit(): Promise<Audit> {
-    const location = await this.#locate();
-    this.#kernel = location.found === "image" ? location.image.kernel : undefined;
-    return judge(location, await this.#machine.layout());
+    const audit = await this.#look(undefined);
+    this.#hashed = audit.image;
+    return audit;
   }
 
   /**
    * One reconcile.
+   *
+   * Whether something has to be installed is seen without hashing an image that was hashed before: what keeps a dump
+   * incomplete is the time until the header is there. What is returned as `after` has been hashed.
    *
    * @throws {ImageError} where the header that should be cannot be installed, or the machine kept changing its
    * image meanwhile.
    */
   async reconcile(): Promise<Reconciled> {
     for (let attempt = 1; ; attempt++) {
-      const before = await this.audit();
+      const before = (await this.#lookForWork()) ?? (await this.audit());
       const { image } = before;
-      const wanted = image && this.#wanted(before, image);
+      const wanted = this.#wanted(before);
       if (!image || !wanted) return { before, after: before, installed: undefined };
       try {
         const prefix = await this.prepare(image);
@@ -66,6 +71,7 @@ export class Keeper {
       } catch (error) {
         if (!(error instanceof ImageError) || error.kind !== "changed" || attempt === MAX_ATTEMPTS)
           throw error;
+        this.#hashed = undefined;
       }
     }
   }
@@ -80,25 +86,36 @@ export class Keeper {
     this.#prefixes.follow(image, writes);
   }
 
+  /** A look that hashes nothing; undefined where it cannot be had, or finds nothing to install. */
+  async #lookForWork(): Promise<Audit | undefined> {
+    const audit = this.#hashed && (await this.#look(this.#hashed));
+    return audit && this.#wanted(audit) ? audit : undefined;
+  }
+
+  async #look(hashed: CaptureImage | undefined): Promise<Audit> {
+    const location = await this.#locate({ ...this.#hints, hashed });
+    this.#kernel = location.found === "image" ? location.image.kernel : undefined;
+    return judge(location, await this.#machine.layout());
+  }
+
   /** First by what is known of the kernel; where that leads to no image, from scratch: it may have been reset. */
-  async #locate(): Promise<Location> {
+  async #locate(hints: LocateHints): Promise<Location> {
     if (this.#kernel) {
       try {
-        const hints = { ...this.#hints, kernel: this.#kernel };
-        const location = await locateImage(this.#machine.memory, this.#sha256, hints);
+        const known = { ...hints, kernel: this.#kernel };
+        const location = await locateImage(this.#machine.memory, this.#sha256, known);
         if (location.found === "image") return location;
       } catch (error) {
         if (!(error instanceof ImageError || error instanceof MemoryAccessError)) throw error;
       }
     }
-    return locateImage(this.#machine.memory, this.#sha256, this.#hints);
+    return locateImage(this.#machine.memory, this.#sha256, hints);
   }
 
   /** The header that should be, or undefined where the loaded one is right or may not be touched. */
-  #wanted(audit: Audit, image: CaptureImage): CoreHeader | undefined {
-    if (!isCorrectable(image)) return undefined;
-    if (audit.missing.isEmpty && audit.stale.isEmpty) return undefined;
-    const wanted = wantedHeader(image.header, audit.layout);
+  #wanted({ image, missing, stale, layout }: Audit): CoreHeader | undefined {
+    if (!image || !isCorrectable(image) || (missing.isEmpty && stale.isEmpty)) return undefined;
+    const wanted = wantedHeader(image.header, layout);
     return equalBytes(encodeCoreHeader(wanted), encodeCoreHeader(image.header)) ? undefined : wanted;
   }
 }

@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import { isRam } from "../../src/elfcore/kinds.ts";
 import { Keeper } from "../../src/keeper/keeper.ts";
 import { ImageError } from "../../src/image/error.ts";
+import type { RunningHash } from "../../src/image/hash.ts";
 import { MemoryAccessError } from "../../src/image/memory.ts";
 import { nodeSha256 } from "../../src/targets/sha256.ts";
 import { type Form, FORMS, unload } from "../image/fake-loaders.ts";
@@ -201,6 +202,59 @@ describe.each(FORMS)("with an image of form %s", (form: Form) => {
     expect(installed).toBeUndefined();
     expect(target.memory.writes).toEqual([]);
     expect(target.pauses).toBe(0);
+  });
+
+  test("an image that a keeper knows is hashed once for a header, after it, and once for a verdict", async () => {
+    const target = new FakeTarget(form);
+    let hashed = 0;
+    const counting = (hash: RunningHash): RunningHash => ({
+      update: (bytes) => {
+        hashed += bytes.length;
+        return counting(hash.update(bytes));
+      },
+      copy: () => counting(hash.copy()),
+      digest: () => hash.digest(),
+    });
+    const keeper = new Keeper(target, () => counting(nodeSha256()));
+    const { image } = await keeper.audit();
+    const whole = hashed;
+    expect(whole).toBeGreaterThan(32 * 1024);
+    await keeper.prepare(image!);
+    hashed = 0;
+    let before = 0;
+    target.beforePause.push(() => (before = hashed));
+    target.add(slots(0));
+    expect((await keeper.reconcile()).after.verdict).toBe("accurate");
+    const header = form === "file-6.6" ? 0 : image!.headerCapacity;
+    expect(before).toBe(header);
+    expect(hashed).toBe(header + whole);
+    hashed = 0;
+    expect((await keeper.reconcile()).after.verdict).toBe("accurate");
+    expect(hashed).toBe(whole);
+  });
+
+  test("a segment that is overwritten under a keeper that knows the image breaks its verdict", async () => {
+    const target = new FakeTarget(form);
+    const keeper = keeperOf(target);
+    await keeper.audit();
+    target.memory.poke(target.image.segments.get("initrd")!.start, Uint8Array.of(1, 2, 3, 4, 5));
+    expect((await keeper.reconcile()).after.verdict).toBe("broken");
+    expect(target.memory.writes).toEqual([]);
+    target.add(slots(0));
+    const { after } = await keeper.reconcile();
+    expect(after.verdict).toBe("broken");
+    expect(target.memory.writes).toEqual([]);
+  });
+
+  test("an overwritten segment that is met with memory to add is told of as soon as that is described", async () => {
+    const target = new FakeTarget(form);
+    const keeper = keeperOf(target);
+    const { image } = await keeper.audit();
+    await keeper.prepare(image!);
+    target.memory.poke(target.image.segments.get("initrd")!.start, Uint8Array.of(1, 2, 3, 4, 5));
+    target.add(slots(0));
+    expect((await keeper.reconcile()).after.verdict).toBe("broken");
+    expect(dump(target).outcome).not.toBe("armed");
   });
 
   test("an image of which nothing says whether it is loaded is left alone", async () => {
