@@ -30,7 +30,7 @@ export function policyRunsText(setting: LabRunSetting, runs: readonly PolicyRunR
       ? ["In brackets: what the simulation says, fed with the costs of that very run"]
       : []),
     ...runs.flatMap(({ result: run, prediction }) =>
-      (prediction ? findings(run.figures, prediction) : []).map(
+      (prediction ? findings(run, prediction) : []).map(
         (finding) => `${run.case.policy}: more than 25 % from what was predicted: ${finding}`,
       ),
     ),
@@ -123,7 +123,7 @@ export function policyRunsJson(
         pauseMicroseconds: install.pauseMicroseconds ?? null,
       })),
       prediction: prediction ? figuresJson(prediction) : null,
-      findings: prediction ? findings(result.figures, prediction) : [],
+      findings: prediction ? findings(result, prediction) : [],
     })),
   };
 }

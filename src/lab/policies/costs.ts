@@ -12,7 +12,7 @@ export interface MeasuredCosts {
   readonly hotAddPerBlockMs: number | undefined;
   /** From the guest having a DIMM until its first block is online. */
   readonly firstOnlineMs: number | undefined;
-  /** From one block online to the next, whichever DIMM it is of; the kernel does one at a time. */
+  /** From one block of a DIMM online to its next; the kernel does one at a time. */
   readonly onlineBlockMs: number | undefined;
   /** One event of a burst that no rule matches, on an idle guest: the burst's time by its number of events. */
   readonly udevEventMs: number | undefined;
@@ -88,7 +88,9 @@ export function measureCosts(sources: CostSources): MeasuredCosts {
         return first ? [first.at - added] : [];
       }),
     ),
-    onlineBlockMs: step(blocks.map(({ at }) => at)),
+    onlineBlockMs: median(
+      plugs.flatMap(({ start, end }) => step(blocks.filter(inside(start, end)).map(({ at }) => at)) ?? []),
+    ),
     udevEventMs: perEvent(sources.idleEvents),
     onlineEventMs: median(handled),
     programStartMs: programStart(sources),

@@ -10,6 +10,8 @@ export interface Costs {
   readonly onlineBlock: number;
   /** Putting one block offline. */
   readonly offlineBlock: number;
+  /** From an event until udevd has it in a worker, where one is free. */
+  readonly udevLatency: number;
   /** A worker of udev for one event, without programs. */
   readonly udevEvent: number;
   /** How many events udev works on at the same time; a number of workers. */
@@ -67,6 +69,10 @@ export const DEFAULT_COSTS: SourcedCosts = {
   plugBlock: assumed(2, "initialising 32,768 struct pages takes 1 to 5 ms"),
   onlineBlock: assumed(1, "no measurement without TCG"),
   offlineBlock: assumed(5, "migrating little memory"),
+  udevLatency: assumed(
+    0,
+    "a machine with CPUs to spare; 90 to 150 ms in real guests busy with a DIMM (QEMU TCG)",
+  ),
   udevEvent: assumed(1, "rules, database and broadcast of one event"),
   workers: assumed(24, "8 + 2 per CPU, 8 CPUs (udevd.c, v219 and v239)"),
   program: measured(3, "fork and exec of `bash -c :`"),
@@ -89,13 +95,24 @@ export const DEFAULT_COSTS: SourcedCosts = {
 
 /** The numbers alone. */
 export function plainCosts(costs: SourcedCosts): Costs {
-  const { plugDimm, plugBlock, onlineBlock, offlineBlock, udevEvent, workers, program, isActive } = costs;
+  const {
+    plugDimm,
+    plugBlock,
+    onlineBlock,
+    offlineBlock,
+    udevLatency,
+    udevEvent,
+    workers,
+    program,
+    isActive,
+  } = costs;
   const { systemdRun, transientStart, unload, reloadWork, load, loadCall, handler, rearm } = costs;
   return {
     plugDimm: plugDimm.value,
     plugBlock: plugBlock.value,
     onlineBlock: onlineBlock.value,
     offlineBlock: offlineBlock.value,
+    udevLatency: udevLatency.value,
     udevEvent: udevEvent.value,
     workers: workers.value,
     program: program.value,

@@ -139,6 +139,7 @@ function serialOnly(): Costs {
     ...plainCosts(DEFAULT_COSTS),
     plugBlock: 0,
     onlineBlock: 0,
+    udevLatency: 0,
     udevEvent: 0,
     program: 0,
     isActive: 0,

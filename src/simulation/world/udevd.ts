@@ -22,6 +22,8 @@ export interface UdevdOptions {
   readonly workers: number;
   /** event_timeout, ms. */
   readonly timeout: number;
+  /** From the kernel's word until an event can be worked on, ms. */
+  readonly latency: number;
   /** What a worker does with an event. */
   readonly handle: (event: Uevent) => Program;
 }
@@ -45,6 +47,8 @@ export class Udevd {
   readonly #queue: Uevent[] = [];
   /** Index of the first event in the queue: taking from the front of a long list costs its length. */
   #head = 0;
+  /** Events that the kernel has told of, and nobody can work on yet. */
+  #coming = 0;
   readonly #busy = new Map<string, Uevent[]>();
   /** Jobs by their deadline; those that have ended go when the timer comes by. */
   readonly #jobs: Job[] = [];
@@ -73,7 +77,9 @@ export class Udevd {
 
   /** Whether no event is queued or worked on: then /run/udev/queue does not exist. */
   get empty(): boolean {
-    return this.#running === 0 && this.#head === this.#queue.length && this.#busy.size === 0;
+    return (
+      this.#coming === 0 && this.#running === 0 && this.#head === this.#queue.length && this.#busy.size === 0
+    );
   }
 
   /** When the queue last became empty, ms. */
@@ -83,6 +89,15 @@ export class Udevd {
 
   /** The kernel sends an event. */
   receive(event: Uevent): void {
+    if (this.#options.latency === 0) return this.#enqueue(event);
+    this.#coming++;
+    this.#clock.after(this.#options.latency, () => {
+      this.#coming--;
+      this.#enqueue(event);
+    });
+  }
+
+  #enqueue(event: Uevent): void {
     const waiting = this.#busy.get(event.device);
     // Events of one device stay in order, whatever others do meanwhile.
     if (waiting) waiting.push(event);

@@ -76,6 +76,7 @@ export class World {
     this.udevd = new Udevd(clock, {
       workers: costs.workers,
       timeout: EVENT_TIMEOUT,
+      latency: costs.udevLatency,
       handle: (event) => this.#handle(event),
     });
     const act = keeperAction(options.policy.keeper, { clock, costs, kexec: this.kexec });

@@ -13,6 +13,7 @@ const COSTS: Costs = {
   plugBlock: 0,
   onlineBlock: 1,
   offlineBlock: 1,
+  udevLatency: 0,
   udevEvent: 0,
   program: 0,
   isActive: 2,

@@ -8,12 +8,13 @@ function event(device: string, action: Uevent["action"] = "add"): Uevent {
 }
 
 /** A daemon whose workers take 10 ms for an event, and what they did when. */
-function daemon(workers: number, timeout = 180_000, ms = 10) {
+function daemon(workers: number, timeout = 180_000, ms = 10, latency = 0) {
   const clock = new VirtualClock();
   const log: string[] = [];
   const udevd: Udevd = new Udevd(clock, {
     workers,
     timeout,
+    latency,
     *handle({ device, action }): Program {
       log.push(`${clock.now} ${action} ${device}`);
       yield sleep(clock, ms);
@@ -37,6 +38,18 @@ describe("udevd", () => {
     udevd.receive(event("b"));
     clock.run();
     expect(log).toEqual(["0 add a", "0 add b", "10 online a", "20 offline a"]);
+  });
+
+  test("takes an event up only after its latency, and is not empty meanwhile", () => {
+    const { clock, udevd, log } = daemon(2, 180_000, 10, 7);
+    let settled = -1;
+    udevd.receive(event("a"));
+    udevd.receive(event("a", "online"));
+    expect(udevd.empty).toBe(false);
+    spawn(udevd.settle(1000), () => (settled = clock.now));
+    clock.run();
+    expect(log).toEqual(["7 add a", "17 online a"]);
+    expect([udevd.processed, settled]).toEqual([2, 27]);
   });
 
   test("kills a worker that takes longer than the limit, and goes on with the device's next event", () => {
