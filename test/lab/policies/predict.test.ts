@@ -96,10 +96,11 @@ describe("a prediction from a run's own costs", () => {
   });
 });
 
-describe("findings", () => {
-  const seen = (figures: PolicyFigures, more: Partial<PolicyRunResult> = {}): PolicyRunResult =>
-    run("rhel7", { figures, ...more });
+function seen(figures: PolicyFigures, more: Partial<PolicyRunResult> = {}): PolicyRunResult {
+  return run("rhel7", { figures, ...more });
+}
 
+describe("findings", () => {
   test("are figures further than 25 % from what was predicted", () => {
     const predicted = { ...NO_FIGURES, reloads: 8, blindMs: 1000, accurateAfterMs: 4000 };
     expect(findings(seen(predicted), predicted)).toEqual([]);
