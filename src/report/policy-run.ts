@@ -84,6 +84,7 @@ const COST_WORDS: readonly (readonly [name: string, cost: keyof MeasuredCosts])[
   ["from block to block online", "onlineBlockMs"],
   ["an idle udevd's event", "udevEventMs"],
   ["until an online event is done", "onlineEventMs"],
+  ["until all of them are done", "onlineEventsMs"],
   ["until the first one's program", "programStartMs"],
   ["a reload", "reloadMs"],
   ["  unload", "unloadMs"],

@@ -28,6 +28,7 @@ const RHEL7: PolicyRunResult = {
     hotAddPerBlockMs: 17,
     onlineBlockMs: 8.4,
     udevEventMs: 1.3,
+    onlineEventsMs: 900,
     onlineEventMs: 101.6,
     firstOnlineMs: 20,
     programStartMs: 60,

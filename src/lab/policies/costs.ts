@@ -18,6 +18,8 @@ export interface MeasuredCosts {
   readonly udevEventMs: number | undefined;
   /** From the kernel's `online` event until udevd is done with it: with the policy's programs and all that went on. */
   readonly onlineEventMs: number | undefined;
+  /** From the first of those until udevd is done with the last of them. */
+  readonly onlineEventsMs: number | undefined;
   /**
    * From the kernel's first `online` event until what its rule starts begins to reload: udevd, fork and exec, on a guest
    * that is busy. Both are the guest's own clock, the latter in steps of 10 ms. With a throttler, until udevd is done with it.
@@ -75,7 +77,7 @@ export function measureCosts(sources: CostSources): MeasuredCosts {
   const whole = median(reloads.map(({ start, end }) => end - start));
   const unloadMs = median(reloads.map(({ start, unloaded }) => unloaded - start));
   const loadMs = median(loads.map(({ ms }) => ms));
-  const handled = sources.events.filter(({ action }) => action === "online").flatMap(handling);
+  const online = sources.events.filter(({ action }) => action === "online");
   const parts = whole !== undefined && unloadMs !== undefined && loadMs !== undefined;
   return {
     hotAddMs: median(perPlug),
@@ -92,7 +94,8 @@ export function measureCosts(sources: CostSources): MeasuredCosts {
       plugs.flatMap(({ start, end }) => step(blocks.filter(inside(start, end)).map(({ at }) => at)) ?? []),
     ),
     udevEventMs: perEvent(sources.idleEvents),
-    onlineEventMs: median(handled),
+    onlineEventMs: median(online.flatMap(handling)),
+    onlineEventsMs: span(online),
     programStartMs: programStart(sources),
     reloadMs: whole,
     unloadMs,
@@ -121,9 +124,13 @@ function handling({ told, done }: MemoryEvent): readonly number[] {
 }
 
 function perEvent(events: readonly MemoryEvent[]): number | undefined {
+  const whole = span(events);
+  return whole === undefined ? undefined : whole / events.filter(({ done }) => done !== undefined).length;
+}
+
+function span(events: readonly MemoryEvent[]): number | undefined {
   const done = events.flatMap((event) => event.done ?? []);
-  if (done.length === 0) return undefined;
-  return (Math.max(...done) - Math.min(...events.map(({ told }) => told))) / done.length;
+  return done.length === 0 ? undefined : Math.max(...done) - Math.min(...events.map(({ told }) => told));
 }
 
 /** The mean step: single ones would be zero wherever several blocks came online between two looks. */

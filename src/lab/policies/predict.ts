@@ -3,6 +3,7 @@
  * mechanism is the simulation's.
  */
 import { parseDialect } from "../../rules/dialect.ts";
+import { recognise } from "../../rules/kdump-command.ts";
 import { ruleSetOf } from "../../rules/policies/policy.ts";
 import { BLOCK_SIZE } from "../../simulation/dimms.ts";
 import { kernelFor, type KernelModel } from "../../simulation/kernels.ts";
@@ -12,7 +13,7 @@ import { type PolicyRun, runPolicy } from "../../simulation/world/run.ts";
 import type { Scenario, ScenarioStep } from "../../simulation/world/scenario.ts";
 import { type Interval, longest, stretches, sumsOf } from "../../simulation/world/timeline.ts";
 import { MeasurementError } from "../errors.ts";
-import { labPolicy } from "./policy.ts";
+import { type LabPolicy, labPolicy } from "./policy.ts";
 import type { PolicyFigures, PolicyRunResult } from "../policy-run.ts";
 
 /** vCPUs of the lab's guests. */
@@ -134,9 +135,20 @@ function stepsOf({ plugs, blockBytes }: PolicyRunResult): readonly ScenarioStep[
   });
 }
 
-function costsOf({ costs, case: wanted }: PolicyRunResult): Costs {
+function startsOnly({ rules }: LabPolicy): boolean {
+  return rules.some(({ command = "" }) => recognise(command)?.detached === true);
+}
+
+function costsOf({ costs, case: wanted, blocks }: PolicyRunResult): Costs {
   const onlineBlock = costs.onlineBlockMs ?? 0;
   const udevLatency = Math.max(0, (costs.firstOnlineMs ?? 0) - onlineBlock);
+  // children_max of systemd 247 and newer (udev-manager.c).
+  const workers = Math.min(16 + 2 * CPUS, Math.max(10, Math.floor(wanted.ramMiB / 128)));
+  const untilProgram = Math.max(0, (costs.programStartMs ?? 0) - udevLatency);
+  // What a rule only starts keeps no worker: the first one's start says nothing of how long an event does.
+  const detached = startsOnly(labPolicy(wanted.policy));
+  const keptWorker = ((costs.onlineEventsMs ?? 0) * Math.min(workers, blocks)) / blocks;
+  const program = detached ? Math.min(untilProgram, keptWorker) : untilProgram;
   return {
     ...plainCosts(DEFAULT_COSTS),
     plugDimm: costs.hotAddMs ?? 0,
@@ -145,12 +157,11 @@ function costsOf({ costs, case: wanted }: PolicyRunResult): Costs {
     // A guest that is busy with the DIMM lets udev wait for a CPU; how fast udev works is the idle guest's.
     udevLatency,
     udevEvent: costs.udevEventMs ?? 0,
-    // children_max of systemd 247 and newer (udev-manager.c).
-    workers: Math.min(16 + 2 * CPUS, Math.max(10, Math.floor(wanted.ramMiB / 128))),
-    program: Math.max(0, (costs.programStartMs ?? 0) - udevLatency),
+    workers,
+    program,
     isActive: 0,
     systemdRun: 0,
-    transientStart: 0,
+    transientStart: detached ? Math.max(0, untilProgram - program) : 0,
     unload: costs.unloadMs ?? 0,
     reloadWork: costs.workMs ?? 0,
     load: costs.loadMs ?? 0,

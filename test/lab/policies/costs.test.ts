@@ -135,9 +135,14 @@ describe("measured costs", () => {
     const costs = measureCosts({
       ...NOTHING,
       idleEvents: [event("change", 10, 14), event("change", 11, 16), event("change", 12, undefined)],
-      events: [event("add", 0, 100), event("online", 5, 25), event("online", 6, undefined)],
+      events: [
+        event("add", 0, 100),
+        event("online", 5, 25),
+        event("online", 6, undefined),
+        event("online", 30, 50),
+      ],
     });
-    expect(costs).toMatchObject({ udevEventMs: 3, onlineEventMs: 20 });
+    expect(costs).toMatchObject({ udevEventMs: 3, onlineEventMs: 20, onlineEventsMs: 45 });
   });
 });
 

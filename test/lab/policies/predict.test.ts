@@ -34,6 +34,7 @@ function run(policy: LabPolicyName, more: Partial<PolicyRunResult> = {}): Policy
       onlineBlockMs: 10,
       udevEventMs: 1,
       onlineEventMs: 50,
+      onlineEventsMs: 80,
       programStartMs: 60,
       reloadMs: 1000,
       unloadMs: 20,
@@ -69,6 +70,20 @@ describe("a prediction from a run's own costs", () => {
     // udev takes up an event 10 after it, works 1 on it; the first block is online at 100 + 10 + 1 + 10. Then again
     // 10 and 1, the rest of the program's start 50, the unload 20.
     expect(predictRun(run("rhel7")).staleMs).toBe(81);
+  });
+
+  test("what a rule only starts keeps no worker of udev for as long as the first one took to begin", () => {
+    // A load takes 980. The start of 600 would let 40 events keep ten workers until 2,500: into a third load.
+    const base = run("reload-over");
+    const plugs = [{ at: 0, added: 100, bytes: 40 * BLOCK }];
+    const costs = { ...base.costs, programStartMs: 600, onlineEventsMs: 800 };
+    const { reloads } = predictRun({ ...base, blocks: 40, plugs, costs });
+    expect(reloads).toBe(2);
+    const slow = { ...base, blocks: 40, plugs, costs: { ...costs, onlineEventsMs: 2500 } };
+    expect(predictRun(slow).reloads).toBe(3);
+    // Debian's rule waits for its reload: there it is the worker's time.
+    const waits = { ...run("debian"), blocks: 40, plugs, costs };
+    expect(predictRun(waits).reloads).toBe(40);
   });
 
   test("rhel8: one reload for both, a second after the first event", () => {
