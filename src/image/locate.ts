@@ -61,6 +61,8 @@ export type Location =
 
 /** What the caller knows already; everything is checked, nothing is taken on trust. */
 export interface LocateHints {
+  /** RAM, as the machine told of it before: spares asking again. The image lies in boot RAM, which stays as it is. */
+  readonly ram?: RangeSet | undefined;
   readonly headerAddress?: bigint | undefined;
   readonly crashMemory?: RangeSet | undefined;
   /** From an earlier look: spares the search through all of RAM. */
@@ -95,7 +97,7 @@ export async function locateImage(
   sha256: Sha256,
   hints: LocateHints = {},
 ): Promise<Location> {
-  const ram = RangeSet.of(await memory.ranges());
+  const ram = hints.ram ?? RangeSet.of(await memory.ranges());
   const budgeted = new BudgetedMemory(memory, limitsFor(ram));
   try {
     const look = { memory: budgeted, sha256, ram, verdicts: new Map(), hashed: hints.hashed };

@@ -7,11 +7,14 @@ import { ImageError } from "../image/error.ts";
 import type { Sha256 } from "../image/hash.ts";
 import type { RunningKernel } from "../image/kernel.ts";
 import { type CaptureImage, locateImage, type LocateHints, type Location } from "../image/locate.ts";
-import { MemoryAccessError } from "../image/memory.ts";
+import { MemoryAccessError, type PhysicalMemory } from "../image/memory.ts";
 import type { PlannedWrite } from "../image/plan.ts";
+import { withRegionLast } from "../image/purgatory.ts";
+import { RangeSet } from "../layout/range-set.ts";
 import { wantedHeader } from "../layout/wanted.ts";
 import { type Audit, isCorrectable, judge } from "./audit.ts";
 import { install, type InstallReport, PrefixCache } from "./install.ts";
+import { interruptible } from "./interruptible.ts";
 import type { Machine } from "./machine.ts";
 
 /** A machine that changes the image under us this often in a row is not waited for. */
@@ -25,6 +28,14 @@ export interface Reconciled {
   readonly installed: InstallReport | undefined;
 }
 
+/** What {@link Keeper.update} found and did. */
+export interface Updated {
+  readonly before: Audit;
+  /** Whether the digest in `before` was computed, and not only found where it was. */
+  readonly isHashed: boolean;
+  readonly installed: InstallReport | undefined;
+}
+
 /** Keeps one machine's header true. Holds only what makes the next look cheaper, never what it believes true. */
 export class Keeper {
   readonly #machine: Machine;
@@ -32,8 +43,10 @@ export class Keeper {
   readonly #hints: LocateHints;
   readonly #prefixes = new PrefixCache();
   #kernel: RunningKernel | undefined;
-  /** The last image whose digest was computed, or that we have changed since. */
+  /** The last image whose digest was found to match, with what we have changed since. */
   #hashed: CaptureImage | undefined;
+  /** RAM at the last look that asked for it. */
+  #ram: RangeSet | undefined;
 
   constructor(machine: Machine, sha256: Sha256, hints: LocateHints = {}) {
     this.#machine = machine;
@@ -41,75 +54,97 @@ export class Keeper {
     this.#hints = hints;
   }
 
-  /** Looks, without changing anything. */
-  async audit(): Promise<Audit> {
-    const audit = await this.#look(undefined);
-    this.#hashed = audit.image;
+  /**
+   * Looks, without changing anything.
+   *
+   * @param signal ends it between two reads: the hash takes a while. @throws the signal's reason then.
+   */
+  async audit(signal?: AbortSignal): Promise<Audit> {
+    const audit = await this.#look(undefined, signal);
+    this.#hashed = audit.image && isCorrectable(audit.image) ? audit.image : undefined;
     return audit;
   }
 
   /**
-   * One reconcile.
-   *
-   * Whether something has to be installed is seen without hashing an image that was hashed before: what keeps a dump
-   * incomplete is the time until the header is there. What is returned as `after` has been hashed.
+   * One reconcile: {@link update}, then a verdict that has been hashed.
    *
    * @throws {ImageError} where the header that should be cannot be installed, or the machine kept changing its
    * image meanwhile.
    */
   async reconcile(): Promise<Reconciled> {
     for (let attempt = 1; ; attempt++) {
-      const before = (await this.#lookForWork()) ?? (await this.audit());
+      const { before, isHashed, installed } = await this.update();
+      if (!installed && isHashed) return { before, after: before, installed };
+      const after = await this.audit();
+      if (installed) return { before, after, installed };
+      // What a look without a hash did not see, or what came since, is worth another one.
+      if (!this.#wanted(after) || attempt === MAX_ATTEMPTS) return { before: after, after, installed };
+    }
+  }
+
+  /**
+   * Installs what has to be installed, without hashing an image that was hashed before: what keeps a dump incomplete
+   * is the time until the header is there.
+   *
+   * @throws as {@link reconcile}.
+   */
+  async update(): Promise<Updated> {
+    for (let attempt = 1; ; attempt++) {
+      const isHashed = this.#hashed === undefined;
+      const before = isHashed ? await this.audit() : await this.#look(this.#hashed);
       const { image } = before;
       const wanted = this.#wanted(before);
-      if (!image || !wanted) return { before, after: before, installed: undefined };
+      if (!image || !wanted) return { before, isHashed, installed: undefined };
       try {
         const prefix = await this.prepare(image);
         const installed = await install(this.#machine, image, wanted, prefix);
-        this.#prefixes.follow(image, installed.writes);
-        return { before, after: await this.audit(), installed };
+        this.follow(image, installed.writes);
+        return { before, isHashed, installed };
       } catch (error) {
+        this.#hashed = undefined;
         if (!(error instanceof ImageError) || error.kind !== "changed" || attempt === MAX_ATTEMPTS)
           throw error;
-        this.#hashed = undefined;
       }
     }
   }
 
-  /** The hash that the next install into `image` needs, taken now, so that it has only the header left to hash. */
-  async prepare(image: CaptureImage): Promise<DigestPrefix | undefined> {
-    return this.#prefixes.for(this.#machine.memory, this.#sha256, image);
+  /**
+   * The hash that the next install into `image` needs, taken now, so that it has only the header left to hash.
+   *
+   * @param signal as for {@link audit}.
+   */
+  async prepare(image: CaptureImage, signal?: AbortSignal): Promise<DigestPrefix | undefined> {
+    return this.#prefixes.for(interruptible(this.#machine.memory, signal), this.#sha256, image);
   }
 
   /** Tells that `writes` were made in `image`, so that the hash of the rest is kept. */
   follow(image: CaptureImage, writes: readonly PlannedWrite[]): void {
     this.#prefixes.follow(image, writes);
+    this.#hashed = withWrites(image, writes);
   }
 
-  /** A look that hashes nothing; undefined where it cannot be had, or finds nothing to install. */
-  async #lookForWork(): Promise<Audit | undefined> {
-    const audit = this.#hashed && (await this.#look(this.#hashed));
-    return audit && this.#wanted(audit) ? audit : undefined;
-  }
-
-  async #look(hashed: CaptureImage | undefined): Promise<Audit> {
-    const location = await this.#locate({ ...this.#hints, hashed });
+  async #look(hashed: CaptureImage | undefined, signal?: AbortSignal): Promise<Audit> {
+    const { memory } = this.#machine;
+    // Who spares the hash spares the question for all RAM too: the image lies in boot RAM.
+    if (!hashed || !this.#ram) this.#ram = RangeSet.of(await memory.ranges());
+    const hints = { ...this.#hints, hashed, ram: this.#ram };
+    const location = await this.#locate(interruptible(memory, signal), hints);
     this.#kernel = location.found === "image" ? location.image.kernel : undefined;
     return judge(location, await this.#machine.layout());
   }
 
   /** First by what is known of the kernel; where that leads to no image, from scratch: it may have been reset. */
-  async #locate(hints: LocateHints): Promise<Location> {
+  async #locate(memory: PhysicalMemory, hints: LocateHints): Promise<Location> {
     if (this.#kernel) {
       try {
         const known = { ...hints, kernel: this.#kernel };
-        const location = await locateImage(this.#machine.memory, this.#sha256, known);
+        const location = await locateImage(memory, this.#sha256, known);
         if (location.found === "image") return location;
       } catch (error) {
         if (!(error instanceof ImageError || error instanceof MemoryAccessError)) throw error;
       }
     }
-    return locateImage(this.#machine.memory, this.#sha256, hints);
+    return locateImage(memory, this.#sha256, hints);
   }
 
   /** The header that should be, or undefined where the loaded one is right or may not be touched. */
@@ -118,4 +153,14 @@ export class Keeper {
     const wanted = wantedHeader(image.header, layout);
     return equalBytes(encodeCoreHeader(wanted), encodeCoreHeader(image.header)) ? undefined : wanted;
   }
+}
+
+/** `image` with the digest that `writes` gave it. */
+function withWrites(image: CaptureImage, writes: readonly PlannedWrite[]): CaptureImage {
+  const { digest } = image;
+  const value = writes.find(({ what }) => what === "digest")?.after;
+  if (digest.state !== "covers-header" || !value) return image;
+  const moved = writes.some(({ what }) => what === "region-table");
+  const regions = moved ? withRegionLast(digest.table.regions, image.headerAddress) : digest.table.regions;
+  return { ...image, digest: { ...digest, value, table: { ...digest.table, regions } } };
 }

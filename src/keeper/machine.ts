@@ -23,6 +23,17 @@ export interface Machine {
   paused<T>(work: () => Promise<T>): Promise<PausedWork<T>>;
 }
 
+/** A machine that tells when it may have changed. */
+export interface WatchedMachine extends Machine {
+  /**
+   * Calls `changed` whenever the layout may be another one; what came meanwhile is not counted, and none of it is
+   * promised: a change only says "look again".
+   *
+   * @returns ends it.
+   */
+  onChange(changed: () => void): Disposable;
+}
+
 /** A machine to which memory can be added. */
 export interface PluggableMachine extends Machine {
   /**

@@ -172,7 +172,7 @@ function launch(options: GuestOptions, directory: string): ChildProcess {
   const qemu: readonly (readonly string[])[] = [
     ["-machine", `q35,accel=${options.accelerator.current},memory-backend=ram0`, "-cpu", "max,phys-bits=44"],
     ["-object", `${backend},id=ram0,size=${ramMiB}M`],
-    ["-m", `${ramMiB}M,slots=32,maxmem=600G`],
+    ["-m", `${ramMiB}M,slots=256,maxmem=600G`],
     ["-smp", "2,sockets=8,cores=1,threads=1,maxcpus=8"],
     ["-nographic", "-nodefaults", "-no-reboot"],
     ["-serial", `file:${join(directory, "console.log")}`],

@@ -1,14 +1,10 @@
-/** Our keeper at its work while somebody else plugs: it asks QEMU for the memory devices and looks again when they change. */
-import { setTimeout as delay } from "node:timers/promises";
+/** Our keeper at its work while somebody else plugs. */
 import { Keeper } from "../keeper/keeper.ts";
-import { parseMemoryDevices } from "../layout/qmp.ts";
-import { RangeSet } from "../layout/range-set.ts";
+import { watch } from "../keeper/watch.ts";
+import { bytesWritten } from "../image/plan.ts";
 import { QemuMachine } from "../targets/qemu/machine.ts";
 import { nodeSha256 } from "../targets/sha256.ts";
 import { hostNow } from "./window/poller.ts";
-
-/** No event tells of a DIMM before the guest has it, and then it is late: the devices are asked for this often. */
-const POLL_MS = 20;
 
 /** One header installed from outside. */
 export interface OutsideInstall {
@@ -16,6 +12,8 @@ export interface OutsideInstall {
   readonly at: number;
   readonly pauseMicroseconds: number | undefined;
   readonly bytesWritten: number;
+  /** From the first sight of the change, milliseconds; undefined where a look was due anyway. */
+  readonly reactionMs: number | undefined;
 }
 
 /** Keeps one guest's header true until it is stopped. */
@@ -23,13 +21,24 @@ export class OutsideKeeper implements AsyncDisposable {
   readonly #machine: QemuMachine;
   readonly #keeper: Keeper;
   readonly #installs: OutsideInstall[] = [];
+  readonly #ended = new AbortController();
   readonly #work: Promise<void>;
-  #stopped = false;
+  #failure: Error | undefined;
 
   private constructor(machine: QemuMachine, keeper: Keeper) {
     this.#machine = machine;
     this.#keeper = keeper;
-    this.#work = this.#watch();
+    this.#work = watch(machine, keeper, {
+      signal: this.#ended.signal,
+      onEvent: (event) => {
+        if (event.kind === "failed") this.#failure ??= event.error;
+        if (event.kind !== "installed") return;
+        const { installed, reactionMs } = event;
+        const { pauseMicroseconds, writes } = installed;
+        const at = hostNow();
+        this.#installs.push({ at, pauseMicroseconds, bytesWritten: bytesWritten(writes), reactionMs });
+      },
+    });
     // Whoever stops it is told.
     this.#work.catch(() => undefined);
   }
@@ -48,40 +57,18 @@ export class OutsideKeeper implements AsyncDisposable {
     }
   }
 
-  /** Ends the watching after a last look. @throws what a reconcile threw meanwhile. */
+  /** Ends the watching after a last look. @throws what kept a header from being installed meanwhile. */
   async stop(): Promise<readonly OutsideInstall[]> {
-    this.#stopped = true;
+    this.#ended.abort();
     await this.#work;
-    await this.#reconcile();
+    if (this.#failure) throw this.#failure;
+    await this.#keeper.reconcile();
     return this.#installs;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#stopped = true;
+    this.#ended.abort();
     await this.#work.catch(() => undefined);
     await this.#machine[Symbol.asyncDispose]();
-  }
-
-  async #watch(): Promise<void> {
-    let known = JSON.stringify(await this.#devices());
-    while (!this.#stopped) {
-      await delay(POLL_MS);
-      const now = JSON.stringify(await this.#devices());
-      if (now === known) continue;
-      known = now;
-      await this.#reconcile();
-    }
-  }
-
-  async #devices(): Promise<readonly string[]> {
-    const devices = parseMemoryDevices(await this.#machine.guest.memoryDevices());
-    return devices.map(({ range }) => (range ? RangeSet.of([range]).toString() : ""));
-  }
-
-  async #reconcile(): Promise<void> {
-    const { installed } = await this.#keeper.reconcile();
-    if (!installed) return;
-    const bytesWritten = installed.writes.reduce((sum, { after }) => sum + after.length, 0);
-    this.#installs.push({ at: hostNow(), pauseMicroseconds: installed.pauseMicroseconds, bytesWritten });
   }
 }

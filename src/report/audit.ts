@@ -1,10 +1,11 @@
 /** An audit, and what a keeper did about it, for people and for programs. */
 import { bytesWritten } from "../image/plan.ts";
 import type { Audit } from "../keeper/audit.ts";
+import type { InstallReport } from "../keeper/install.ts";
 import type { Reconciled } from "../keeper/keeper.ts";
 import { formatBytes } from "../layout/range.ts";
 import { imageJson, imageRows } from "./header.ts";
-import { jsonRanges, SCHEMA_VERSION } from "./json.ts";
+import { jsonAddress, jsonRanges, SCHEMA_VERSION } from "./json.ts";
 import { subjectJson, subjectText } from "./subject.ts";
 import { columns, milliseconds, printable } from "./text.ts";
 
@@ -57,15 +58,21 @@ export function reconciledJson(target: string, result: Reconciled): Readonly<Rec
   return {
     ...auditJson(target, after),
     before: auditJson(target, before),
-    installed: installed
-      ? {
-          pauseMicroseconds: installed.pauseMicroseconds ?? null,
-          writes: installed.writes.map((write) => ({
-            what: write.what,
-            address: `0x${write.address.toString(16)}`,
-            bytes: write.after.length,
-          })),
-        }
-      : null,
+    installed: installed ? installedJson(installed) : null,
+  };
+}
+
+/** One install, for programs. */
+export function installedJson({
+  pauseMicroseconds,
+  writes,
+}: InstallReport): Readonly<Record<string, unknown>> {
+  return {
+    pauseMicroseconds: pauseMicroseconds ?? null,
+    writes: writes.map(({ what, address, after }) => ({
+      what,
+      address: jsonAddress(address),
+      bytes: after.length,
+    })),
   };
 }

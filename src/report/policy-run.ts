@@ -122,6 +122,7 @@ export function policyRunsJson(
       installs: result.installs.map((install) => ({
         ...install,
         pauseMicroseconds: install.pauseMicroseconds ?? null,
+        reactionMs: install.reactionMs ?? null,
       })),
       prediction: prediction ? figuresJson(prediction) : null,
       findings: prediction ? findings(result, prediction) : [],

@@ -72,7 +72,6 @@ describe("wrong usage", () => {
     [["plug", "qmp:/a", "--memory", "3"], /expected a multiple of 128 MiB/],
     [["lab", "run", "--dimm", "1K"], /expected a multiple of 128 MiB/],
     [["lab", "run", "--ram", "1K"], /expected whole MiB/],
-    [["keep", "qmp:/a"], /give --once/],
     [["lab", "run", "--load", "reboot"], /Allowed choices are kexec_file_load, kexec_load/],
     [["lab", "run", "--only", "us"], /Allowed choices/],
     [["lab", "run", "--policy", "rhel9"], /expected one of none, rhel7, rhel8, .*, all/],

@@ -1,5 +1,6 @@
 /** Every command that takes a machine takes a simulated one, and says that it is one. */
 import { expect, test } from "vitest";
+import { Interrupted } from "../../src/cli/context.ts";
 import { run } from "../../src/cli/run.ts";
 
 const SMALL = "ram=256M,crash=16M";
@@ -44,6 +45,24 @@ test("keep --once makes it true", async () => {
   expect(code).toBe(0);
   expect(stdout).toContain("installed: header, region-table, digest");
   expect(stdout).toContain("(simulated): accurate");
+});
+
+test("keep goes on until it is interrupted, and tells of what it does line by line", async () => {
+  const stop = new AbortController();
+  const lines: string[] = [];
+  const print = (text: string): void => {
+    lines.push(text);
+    if (lines.length === 3) stop.abort(new Interrupted("Interrupted"));
+  };
+  const context = { print, say: (line: string) => void lines.push(line), signal: stop.signal };
+  const target = `sim:6.1,${SMALL},dimm=128M`;
+  expect(await run(["keep", target, "--json"], context, "1.2.3")).toBe(130);
+  expect(lines.map((line) => JSON.parse(line) as unknown)).toMatchObject([
+    { target, simulated: true, event: "verdict", audit: { verdict: "inaccurate" } },
+    { target, event: "installed", reactionMs: null, installed: { pauseMicroseconds: null } },
+    { target, event: "verdict", audit: { verdict: "accurate" } },
+  ]);
+  expect(lines.join("")).toMatch(/"at":"\d{4}-\d\d-\d\dT/);
 });
 
 test("plug adds DIMMs, and says once that they are simulated", async () => {

@@ -1,5 +1,5 @@
 /** The keeper's port over a fake machine: a layout that changes, a guest that acts between our steps, failing writes. */
-import type { PausedWork, PluggableMachine } from "../../src/keeper/machine.ts";
+import type { PausedWork, PluggableMachine, WatchedMachine } from "../../src/keeper/machine.ts";
 import { describedMemory } from "../../src/layout/described.ts";
 import { machineLayoutFromQmp, type MachineLayout } from "../../src/layout/machine.ts";
 import type { HotpluggableCpu, MemoryDevice } from "../../src/layout/qmp.ts";
@@ -19,7 +19,7 @@ export function slots(first: number, count = 1): PhysicalRange {
   return { start: HOT + BigInt(first) * 128n * MIB, end: HOT + BigInt(first + count) * 128n * MIB };
 }
 
-export class FakeTarget implements PluggableMachine {
+export class FakeTarget implements PluggableMachine, WatchedMachine {
   readonly name = "fake";
   readonly kernel: FakeKernel;
   image: LoadedImage;
@@ -33,6 +33,7 @@ export class FakeTarget implements PluggableMachine {
   /** Run when a device is there, before anything else. */
   afterPlug: (() => void) | undefined;
   canGrow: boolean | undefined = false;
+  #listener: (() => void) | undefined;
   #devices: MemoryDevice[] = [];
   #cpus: readonly HotpluggableCpu[] = [];
 
@@ -94,6 +95,20 @@ export class FakeTarget implements PluggableMachine {
       this.running = true;
       this.afterPause.shift()?.();
     }
+  }
+
+  onChange(changed: () => void): Disposable {
+    this.#listener = changed;
+    return { [Symbol.dispose]: () => (this.#listener = undefined) };
+  }
+
+  /** The hypervisor lets a change be seen. */
+  tell(): void {
+    this.#listener?.();
+  }
+
+  get isWatched(): boolean {
+    return this.#listener !== undefined;
   }
 
   async plugDimm(size: bigint, added: (id: string) => void): Promise<void> {

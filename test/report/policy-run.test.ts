@@ -58,7 +58,7 @@ const NONE: PolicyRunResult = {
   case: { ...RHEL7.case, policy: "none" },
   figures: { ...FIGURES, reloads: 0, accurateAfterMs: undefined },
   costs: { ...RHEL7.costs, reloadMs: undefined },
-  installs: [{ at: 5, pauseMicroseconds: undefined, bytesWritten: 744 }],
+  installs: [{ at: 5, pauseMicroseconds: undefined, bytesWritten: 744, reactionMs: undefined }],
   failures: ["kdump is broken at the end, not inaccurate"],
 };
 

@@ -12,7 +12,10 @@ export interface MeasuredCosts {
   readonly hotAddPerBlockMs: number | undefined;
   /** From the guest having a DIMM until its first block is online. */
   readonly firstOnlineMs: number | undefined;
-  /** From one block of a DIMM online to its next; the kernel does one at a time. */
+  /**
+   * From one block online to the next; the kernel does one at a time. Of two bounds the lower one: within a DIMM,
+   * where blocks of others may come between, and over all blocks, where the guest may wait for the next DIMM.
+   */
   readonly onlineBlockMs: number | undefined;
   /** One event of a burst that no rule matches, on an idle guest: the burst's time by its number of events. */
   readonly udevEventMs: number | undefined;
@@ -90,9 +93,7 @@ export function measureCosts(sources: CostSources): MeasuredCosts {
         return first ? [first.at - added] : [];
       }),
     ),
-    onlineBlockMs: median(
-      plugs.flatMap(({ start, end }) => step(blocks.filter(inside(start, end)).map(({ at }) => at)) ?? []),
-    ),
+    onlineBlockMs: onlineStep(plugs, blocks),
     udevEventMs: perEvent(sources.idleEvents),
     onlineEventMs: median(online.flatMap(handling)),
     onlineEventsMs: span(online),
@@ -104,6 +105,12 @@ export function measureCosts(sources: CostSources): MeasuredCosts {
     kernelUpdateMs: sources.kernelUpdates ? median(updates.map(({ ms }) => ms)) : undefined,
     reactionMs: sources.keeper ? median(reactions(sources)) : undefined,
   };
+}
+
+function onlineStep(plugs: readonly Plug[], blocks: readonly OnlineBlock[]): number | undefined {
+  const within = median(plugs.flatMap(({ start, end }) => step(blocks.filter(inside(start, end))) ?? []));
+  const over = step(blocks);
+  return within === undefined || over === undefined ? over : Math.min(within, over);
 }
 
 /** For each DIMM, how long after `device_add` the loaded image's header described it. */
@@ -134,8 +141,10 @@ function span(events: readonly MemoryEvent[]): number | undefined {
 }
 
 /** The mean step: single ones would be zero wherever several blocks came online between two looks. */
-function step(times: readonly number[]): number | undefined {
-  return times.length < 2 ? undefined : (Math.max(...times) - Math.min(...times)) / (times.length - 1);
+function step(blocks: readonly OnlineBlock[]): number | undefined {
+  if (blocks.length < 2) return undefined;
+  const times = blocks.map(({ at }) => at);
+  return (Math.max(...times) - Math.min(...times)) / (times.length - 1);
 }
 
 function programStart({ events, reloads, throttled }: CostSources): number | undefined {

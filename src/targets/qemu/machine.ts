@@ -1,5 +1,5 @@
 /** A QEMU guest behind the keeper's port. */
-import type { PausedWork, PluggableMachine } from "../../keeper/machine.ts";
+import type { PausedWork, PluggableMachine, WatchedMachine } from "../../keeper/machine.ts";
 import { type MachineLayout, machineLayoutFromQmp } from "../../layout/machine.ts";
 import {
   type HotpluggableCpu,
@@ -12,6 +12,7 @@ import { RangeSet } from "../../layout/range-set.ts";
 import { finishing } from "./finishing.ts";
 import { QemuGuest, type QemuGuestOptions } from "./guest.ts";
 import { plugDimm } from "./plug.ts";
+import { watchDevices } from "./watch-devices.ts";
 import { QmpClosedError, QmpCommandError } from "./qmp-errors.ts";
 import type { GuestMemory } from "./memory.ts";
 
@@ -22,7 +23,7 @@ export interface QemuMachineOptions extends QemuGuestOptions {
 }
 
 /** The machine behind one QMP socket. Close it. */
-export class QemuMachine implements PluggableMachine, AsyncDisposable {
+export class QemuMachine implements PluggableMachine, WatchedMachine, AsyncDisposable {
   readonly name: string;
   readonly guest: QemuGuest;
   #pause: Promise<unknown> | undefined;
@@ -79,6 +80,10 @@ export class QemuMachine implements PluggableMachine, AsyncDisposable {
     );
     const memory = await this.#slots;
     return memory === undefined ? undefined : parseCanGrow(memory);
+  }
+
+  onChange(changed: () => void): Disposable {
+    return watchDevices(this.guest, changed);
   }
 
   async paused<T>(work: () => Promise<T>): Promise<PausedWork<T>> {

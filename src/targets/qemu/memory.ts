@@ -32,7 +32,7 @@ const GDB_READ_LIMIT = 64 * 1024;
 /** A span that is not in the map is looked up anew, but a flood of such spans is not. */
 const REFRESH_PAUSE_MS = 100;
 /** How long reads may keep the event loop to themselves. */
-const TURN_MS = 20;
+const TURN_MS = 5;
 /** Events after which the map may be another one: memory taken away, PAM registers reset. */
 const STALE_AFTER: ReadonlySet<string> = new Set(["DEVICE_DELETED", "RESET"]);
 

@@ -1,7 +1,7 @@
 /** A simulated machine behind the keeper's port, so that every command runs on it as on a guest. */
 import type { Sha256 } from "../../image/hash.ts";
 import type { PhysicalMemory } from "../../image/memory.ts";
-import type { PausedWork, PluggableMachine } from "../../keeper/machine.ts";
+import type { PausedWork, PluggableMachine, WatchedMachine } from "../../keeper/machine.ts";
 import { type MachineLayout, machineLayoutFromQmp } from "../../layout/machine.ts";
 import type { HotpluggableCpu, MemoryDevice } from "../../layout/qmp.ts";
 import type { Dimm } from "../../simulation/dimms.ts";
@@ -14,10 +14,11 @@ export class SimulationInterruptedError extends Error {
 }
 
 /** The machine of `sim:SPEC`. It lives as long as the command. */
-export class SimulatedTarget implements PluggableMachine, AsyncDisposable {
+export class SimulatedTarget implements PluggableMachine, WatchedMachine, AsyncDisposable {
   readonly name: string;
   /** The machine itself, for those who load, panic and unplug. */
   readonly machine: SimulatedMachine;
+  readonly #listeners = new Set<() => void>();
   #interrupted = false;
 
   /** @param name - what users call it, `sim:6.1`. */
@@ -61,6 +62,17 @@ export class SimulatedTarget implements PluggableMachine, AsyncDisposable {
 
   async plugDimm(size: bigint, added: (id: string) => void): Promise<void> {
     added(this.machine.plugDimm(size));
+    this.tellOfChange();
+  }
+
+  onChange(changed: () => void): Disposable {
+    this.#listeners.add(changed);
+    return { [Symbol.dispose]: () => void this.#listeners.delete(changed) };
+  }
+
+  /** To be called by who changes {@link machine} beside this port, where a hypervisor would let it be seen. */
+  tellOfChange(): void {
+    for (const changed of this.#listeners) changed();
   }
 
   /** Permits no other pause. One that is under way ends by itself: nothing in it waits for anybody. */

@@ -52,6 +52,9 @@ describe("measured costs", () => {
       firstOnlineMs: 50,
       onlineBlockMs: 20,
     });
+    // DIMMs whose blocks come online in turns: one every 10, though each DIMM's own are 20 apart.
+    const inTurns = [0, 3, 1, 4].map((index, at) => ({ ...blocks[index]!, at: 500 + 10 * at }));
+    expect(measureCosts({ ...NOTHING, plugs, blocks: inTurns }).onlineBlockMs).toBe(10);
   });
 
   test("of our reaction are by DIMM too: from its plug until the header describes it", () => {

@@ -1,0 +1,187 @@
+/** Keeps one machine's header true for as long as it is wanted: every change only says "look again". */
+import { type Audit, isCorrectable } from "./audit.ts";
+import type { InstallReport } from "./install.ts";
+import type { Keeper } from "./keeper.ts";
+import { isLoss, type WatchedMachine } from "./machine.ts";
+
+/** What happened, in the order in which it did. */
+export type WatchEvent =
+  | {
+      readonly kind: "installed";
+      /** What was wrong, as seen right before. */
+      readonly before: Audit;
+      readonly installed: InstallReport;
+      /** From the change until the header was there, ms; undefined where nothing told of a change: a look was due. */
+      readonly reactionMs: number | undefined;
+    }
+  /** The first verdict, and each that differs from the one before; it has been hashed. */
+  | { readonly kind: "verdict"; readonly audit: Audit }
+  /** What kept the header from being corrected; it is tried again. */
+  | { readonly kind: "failed"; readonly error: Error };
+
+/** How a machine is watched. */
+export interface WatchOptions {
+  readonly onEvent: (event: WatchEvent) => void;
+  readonly signal: AbortSignal;
+  /** Milliseconds between two looks where nothing changes: a guest that loads another image tells nobody. Default 1000. */
+  readonly lookEveryMs?: number;
+  /** Milliseconds without a change after which the image is hashed once more. Default 250. */
+  readonly verifyAfterMs?: number;
+  /** Milliseconds between two hashes where nothing changes. Default 60,000. */
+  readonly verifyEveryMs?: number;
+  /** Milliseconds, monotonic. */
+  readonly now?: () => number;
+}
+
+const LOOK_EVERY_MS = 1000;
+const VERIFY_AFTER_MS = 250;
+const VERIFY_EVERY_MS = 60_000;
+/** A look that takes long (all RAM is searched where nothing is loaded) may take this share of the time. */
+const LOOK_SHARE = 20;
+
+/**
+ * Watches until `signal` is aborted.
+ *
+ * At most one look is under way, and the next one covers everything that came meanwhile. What is installed is read
+ * back at once; that the whole image would pass purgatory is hashed when no change has come for a moment, so that no
+ * change has to wait for it.
+ *
+ * @throws what says that the machine is lost, and whatever was under way when `signal` was aborted and failed.
+ */
+export async function watch(machine: WatchedMachine, keeper: Keeper, options: WatchOptions): Promise<void> {
+  const { signal, onEvent, now = () => performance.now() } = options;
+  const { lookEveryMs = LOOK_EVERY_MS, verifyAfterMs = VERIFY_AFTER_MS } = options;
+  const verifyEveryMs = options.verifyEveryMs ?? VERIFY_EVERY_MS;
+  const doorbell = new Doorbell();
+  using _ = machine.onChange(() => doorbell.ring(now()));
+  const onAbort = (): void => doorbell.wake();
+  signal.addEventListener("abort", onAbort, { once: true });
+  const told = new Told(onEvent);
+  /** When the image is to be hashed. */
+  let verifyAt = now();
+  try {
+    while (!signal.aborted) {
+      const changedAt = doorbell.take();
+      const startedAt = now();
+      try {
+        if (changedAt === undefined && startedAt >= verifyAt) {
+          const audit = await unlessRung(doorbell, async (stop) => await verified(keeper, stop));
+          if (audit === undefined) continue;
+          told.verdict(audit);
+          verifyAt = now() + verifyEveryMs;
+        }
+        const { before, installed } = await keeper.update();
+        told.success();
+        if (installed) {
+          const reactionMs = changedAt === undefined ? undefined : now() - changedAt;
+          onEvent({ kind: "installed", before, installed, reactionMs });
+        }
+        // Anything that is news has to be borne out by a hash, soon.
+        if (installed || told.isNews(before)) verifyAt = Math.min(verifyAt, now() + verifyAfterMs);
+      } catch (error) {
+        if (signal.aborted || isLoss(error) || !(error instanceof Error)) throw error;
+        told.failure(error);
+      }
+      const pause = Math.max(lookEveryMs, LOOK_SHARE * (now() - startedAt));
+      await doorbell.wait(Math.max(1, Math.min(pause, verifyAt - now())));
+    }
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+  }
+}
+
+/** A verdict that has been hashed, and the hash that the next install needs. */
+async function verified(keeper: Keeper, stop: AbortSignal): Promise<Audit> {
+  const audit = await keeper.audit(stop);
+  if (audit.image && isCorrectable(audit.image)) await keeper.prepare(audit.image, stop);
+  return audit;
+}
+
+/** Runs `work`, which gives up when the doorbell rings or is woken; undefined then. */
+async function unlessRung<T>(
+  doorbell: Doorbell,
+  work: (stop: AbortSignal) => Promise<T>,
+): Promise<T | undefined> {
+  const stop = new AbortController();
+  doorbell.onWake = () => stop.abort();
+  try {
+    return await work(stop.signal);
+  } catch (error) {
+    if (stop.signal.aborted) return undefined;
+    throw error;
+  } finally {
+    doorbell.onWake = undefined;
+  }
+}
+
+/** Says each thing once. */
+class Told {
+  readonly #onEvent: (event: WatchEvent) => void;
+  #verdict: string | undefined;
+  #failure: string | undefined;
+
+  constructor(onEvent: (event: WatchEvent) => void) {
+    this.#onEvent = onEvent;
+  }
+
+  isNews(audit: Audit): boolean {
+    return this.#verdict !== textOf(audit);
+  }
+
+  verdict(audit: Audit): void {
+    if (!this.isNews(audit)) return;
+    this.#verdict = textOf(audit);
+    this.#onEvent({ kind: "verdict", audit });
+  }
+
+  success(): void {
+    this.#failure = undefined;
+  }
+
+  /** The same failure, look after look, is told of once. */
+  failure(error: Error): void {
+    if (this.#failure === error.message) return;
+    this.#failure = error.message;
+    this.#onEvent({ kind: "failed", error });
+  }
+}
+
+function textOf({ verdict, reason, image }: Audit): string {
+  return `${verdict} ${reason} ${image?.headerAddress} ${image?.kimage?.address}`;
+}
+
+/** Somebody may have rung since we last looked; when was the first time? */
+class Doorbell {
+  /** Called when it rings, or when nobody is to wait any longer. */
+  onWake: (() => void) | undefined;
+  #rungAt: number | undefined;
+
+  ring(at: number): void {
+    this.#rungAt ??= at;
+    this.wake();
+  }
+
+  wake(): void {
+    this.onWake?.();
+  }
+
+  /** When it rang first since it was last taken. */
+  take(): number | undefined {
+    const at = this.#rungAt;
+    this.#rungAt = undefined;
+    return at;
+  }
+
+  /** Waits until it rings, or for `ms`. */
+  async wait(ms: number): Promise<void> {
+    if (this.#rungAt !== undefined) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.onWake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+    this.onWake = undefined;
+  }
+}

@@ -1,0 +1,57 @@
+/** What a keeper did while it watched, one line each; for programs, one JSON document a line. */
+import { bytesWritten } from "../image/plan.ts";
+import type { WatchEvent } from "../keeper/watch.ts";
+import { formatBytes } from "../layout/range.ts";
+import type { RangeSet } from "../layout/range-set.ts";
+import { auditJson, installedJson } from "./audit.ts";
+import { SCHEMA_VERSION } from "./json.ts";
+import { subjectJson, subjectText } from "./subject.ts";
+import { milliseconds, printable } from "./text.ts";
+
+/** One event, for people. @param at when it was, ISO 8601. */
+export function watchText(target: string, at: string, event: WatchEvent): string {
+  return `${at} ${subjectText(target)}: ${eventText(event)}\n`;
+}
+
+function eventText(event: WatchEvent): string {
+  switch (event.kind) {
+    case "verdict":
+      return `${event.audit.verdict} (${printable(event.audit.reason)})${event.audit.warnings.map((warning) => `; warning: ${printable(warning)}`).join("")}`;
+    case "installed": {
+      const { before, installed, reactionMs } = event;
+      const changes = [changeText("described", before.missing), changeText("taken out", before.stale)];
+      const bytes = formatBytes(BigInt(bytesWritten(installed.writes)));
+      const pause =
+        installed.pauseMicroseconds === undefined
+          ? []
+          : [`the guest stood still for ${milliseconds(installed.pauseMicroseconds)}`];
+      const reaction =
+        reactionMs === undefined ? [] : [`${reactionMs.toFixed(1)} ms after the change was seen`];
+      return `installed: ${[...changes.flat(), `${bytes} written`, ...pause, ...reaction].join("; ")}`;
+    }
+    case "failed":
+      return `failed: ${printable(event.error.message)}`;
+  }
+}
+
+function changeText(what: string, ranges: RangeSet): readonly string[] {
+  return ranges.isEmpty ? [] : [`${ranges.toString()} ${what}`];
+}
+
+/** One event, for programs. @param at when it was, ISO 8601. */
+export function watchJson(target: string, at: string, event: WatchEvent): Readonly<Record<string, unknown>> {
+  const head = { schemaVersion: SCHEMA_VERSION, ...subjectJson(target), at, event: event.kind };
+  switch (event.kind) {
+    case "verdict":
+      return { ...head, audit: auditJson(target, event.audit) };
+    case "installed":
+      return {
+        ...head,
+        before: auditJson(target, event.before),
+        installed: installedJson(event.installed),
+        reactionMs: event.reactionMs ?? null,
+      };
+    case "failed":
+      return { ...head, error: event.error.message };
+  }
+}
