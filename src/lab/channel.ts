@@ -65,14 +65,12 @@ export class AgentChannel implements AsyncDisposable {
 
   /** Runs one line of shell in the guest, whatever it ends with. */
   async run(command: string, timeoutMs = 60_000): Promise<CommandResult> {
-    const id = ++this.#lastId;
-    const answer = this.#wait(
+    const id = this.#write(command);
+    const message = await this.#wait(
       (m) => m.kind === "reply" && m.id === id,
       timeoutMs,
       `the end of ${JSON.stringify(command.slice(0, 60))}`,
     );
-    this.#socket.write(`${id} ${command}\n`);
-    const message = await answer;
     if (message.kind !== "reply") throw new LostGuestError("The guest answered out of turn");
     return message;
   }
@@ -91,7 +89,15 @@ export class AgentChannel implements AsyncDisposable {
 
   /** Starts a line of shell that never ends: the panic. */
   send(command: string): void {
+    this.#write(command);
+  }
+
+  /** The agent reads lines: what stands behind a newline would be taken for the next request. */
+  #write(command: string): number {
+    if (command.includes("\n"))
+      throw new TypeError(`A guest takes one line of shell, not ${JSON.stringify(command)}`);
     this.#socket.write(`${++this.#lastId} ${command}\n`);
+    return this.#lastId;
   }
 
   /** Asks the agent to finish, and waits for its last word. */

@@ -9,20 +9,37 @@ import { hasEnded, MARK_PATTERN, ownMark } from "../targets/process-mark.ts";
 import { AgentChannel } from "./channel.ts";
 import { LostGuestError } from "./errors.ts";
 
-/** What a guest is booted with. Sizes in MiB. */
-export interface GuestOptions {
-  readonly qemu: string;
-  readonly vmlinuz: string;
-  readonly initramfs: string;
+/** The machine that a guest is, whatever it is booted with. Sizes in MiB. */
+export interface GuestMachine {
   readonly ramMiB: number;
   readonly crashkernelMiB: number;
   /** `shared`: RAM in a file that others can map, as hosts with DPDK or virtiofs have it; `private`: QEMU's default. */
   readonly ram: "shared" | "private";
-  readonly accelerator: AcceleratorChoice;
   /** What the kernel does with memory that is added: it brings it online, or leaves that to udev. Default `online`. */
   readonly addedMemory?: "online" | "offline" | undefined;
+  /** A virtio-mem device `vmem0` that has given nothing at the start. */
+  readonly virtioMem?: VirtioMem | undefined;
   /** More kernel parameters. */
-  readonly append?: string;
+  readonly append?: string | undefined;
+}
+
+/** A virtio-mem device. */
+export interface VirtioMem {
+  /** What it can give, MiB. */
+  readonly mib: number;
+  /**
+   * Whether the guest may not even read what is not plugged: QEMU's default since its machine types of 7.1, which
+   * drivers older than Linux 5.18 refuse (VIRTIO_MEM_F_UNPLUGGED_INACCESSIBLE).
+   */
+  readonly inaccessible: boolean;
+}
+
+/** What a guest is booted with. */
+export interface GuestOptions extends GuestMachine {
+  readonly qemu: string;
+  readonly vmlinuz: string;
+  readonly initramfs: string;
+  readonly accelerator: AcceleratorChoice;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -168,12 +185,22 @@ export class LabGuest implements AsyncDisposable {
 function launch(options: GuestOptions, directory: string): ChildProcess {
   const { ramMiB } = options;
   const backend = options.ram === "shared" ? "memory-backend-memfd,share=on" : "memory-backend-ram";
+  const { virtioMem } = options;
   const crashkernel = options.crashkernelMiB > 0 ? `crashkernel=${options.crashkernelMiB}M ` : "";
   const qemu: readonly (readonly string[])[] = [
     ["-machine", `q35,accel=${options.accelerator.current},memory-backend=ram0`, "-cpu", "max,phys-bits=44"],
     ["-object", `${backend},id=ram0,size=${ramMiB}M`],
     ["-m", `${ramMiB}M,slots=256,maxmem=600G`],
     ["-smp", "2,sockets=8,cores=1,threads=1,maxcpus=8"],
+    ...(virtioMem === undefined
+      ? []
+      : [
+          ["-object", `${backend},id=vmem0-ram,size=${virtioMem.mib}M,reserve=off`],
+          [
+            "-device",
+            `virtio-mem-pci,id=vmem0,memdev=vmem0-ram,requested-size=0,unplugged-inaccessible=${virtioMem.inaccessible ? "on" : "off"}`,
+          ],
+        ]),
     ["-nographic", "-nodefaults", "-no-reboot"],
     ["-serial", `file:${join(directory, "console.log")}`],
     ["-serial", `unix:${join(directory, "agent.sock")},server=on,wait=off`],

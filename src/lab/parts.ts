@@ -1,9 +1,11 @@
 /** From supplies to what a guest boots: the two initramfs images, built once per run. */
-import { rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { readFile, rm, writeFile } from "node:fs/promises";
+import { basename, join } from "node:path";
 import { INIT_SCRIPT } from "./agent.ts";
+import type { CpioEntry } from "./cpio.ts";
 import type { LabSupplies } from "./fetch/supplies.ts";
 import { captureInitramfs, guestInitramfs } from "./initramfs.ts";
+import { MODULE_DIRECTORY } from "./guest-actions.ts";
 import { type AcceleratorChoice, makeLabDirectory } from "./guest.ts";
 import type { LabParts } from "./scenario.ts";
 import { udevEntries } from "./udev.ts";
@@ -25,7 +27,10 @@ export async function buildParts(supplies: LabSupplies, accelerator: Accelerator
       kexec,
       vmlinuz: kernel.vmlinuz,
       captureInitramfs: capture,
-      extraFiles: udev === undefined ? [] : await udevEntries(udev),
+      extraFiles: [
+        ...(udev === undefined ? [] : await udevEntries(udev)),
+        ...(await moduleEntries(kernel.modules)),
+      ],
     };
     await writeFile(initramfs, await guestInitramfs(guest));
     return {
@@ -39,4 +44,13 @@ export async function buildParts(supplies: LabSupplies, accelerator: Accelerator
     await remove();
     throw error;
   }
+}
+
+async function moduleEntries(modules: readonly string[]): Promise<readonly CpioEntry[]> {
+  const entries: CpioEntry[] = [];
+  for (const path of modules) {
+    const name = `${MODULE_DIRECTORY.slice(1)}/${basename(path)}`;
+    entries.push({ kind: "file", name, mode: 0o644, data: await readFile(path) });
+  }
+  return entries;
 }

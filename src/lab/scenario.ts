@@ -13,7 +13,7 @@ import { QemuMachine } from "../targets/qemu/machine.ts";
 import { nodeSha256 } from "../targets/sha256.ts";
 import { GuestCommandError, LostGuestError } from "./errors.ts";
 import { comparePages, type PageEvidence, readVmcore } from "./evidence.ts";
-import { type AcceleratorChoice, type GuestOptions, LabGuest } from "./guest.ts";
+import { type AcceleratorChoice, type GuestMachine, LabGuest } from "./guest.ts";
 import {
   fillMemory,
   type LoadCall,
@@ -126,14 +126,12 @@ async function lastWords(guest: LabGuest): Promise<string> {
 /** Boots a guest. One that dies before it gets to its shell is started again, and KVM that does not work is given up. */
 export async function bootPatiently(
   parts: LabParts,
-  wanted: Pick<GuestOptions, "ramMiB" | "crashkernelMiB" | "ram" | "addedMemory">,
+  wanted: GuestMachine,
   options: { readonly log: (line: string) => void; readonly signal?: AbortSignal | undefined },
 ): Promise<{ readonly guest: LabGuest; readonly boots: number }> {
   for (let boots = 1; ; boots++) {
     try {
-      const { ramMiB, crashkernelMiB, ram, addedMemory } = wanted;
-      const machine = { ramMiB, crashkernelMiB, ram, addedMemory };
-      return { guest: await LabGuest.boot({ ...parts, ...machine, signal: options.signal }), boots };
+      return { guest: await LabGuest.boot({ ...wanted, ...parts, signal: options.signal }), boots };
     } catch (error) {
       if (!(error instanceof LostGuestError)) throw error;
       if (parts.accelerator.current === "kvm") {

@@ -2,12 +2,12 @@
 import { SupplyError } from "../../src/lab/fetch/errors.ts";
 import { supply } from "../../src/lab/fetch/supplies.ts";
 import type { UdevSuite } from "../../src/lab/fetch/udev.ts";
-import { AcceleratorChoice, type GuestOptions, type LabGuest } from "../../src/lab/guest.ts";
+import { AcceleratorChoice, type GuestMachine, type LabGuest } from "../../src/lab/guest.ts";
 import { buildParts, type BuiltParts } from "../../src/lab/parts.ts";
 import { loadCaptureKernel } from "../../src/lab/guest-actions.ts";
 import { bootPatiently, type Scenario } from "../../src/lab/scenario.ts";
 
-type BootOptions = Partial<Pick<GuestOptions, "ramMiB" | "crashkernelMiB" | "ram" | "addedMemory">>;
+type BootOptions = Partial<GuestMachine>;
 
 /** One kernel's lab. Close it. */
 export class Lab {

@@ -1,5 +1,5 @@
 /** Debian's cloud kernels, unpacked, and kernels given by hand. */
-import { open, rename } from "node:fs/promises";
+import { mkdir, open, readdir, rename, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { CacheEntry } from "./cache.ts";
 import { FetchError } from "./errors.ts";
@@ -14,6 +14,8 @@ export interface KernelSupply {
   /** `uname -r`: `6.1.0-50-cloud-amd64`. */
   readonly release: string;
   readonly vmlinuz: string;
+  /** Modules that virtio-mem needs and the kernel has not built in; empty for a kernel given by hand. */
+  readonly modules: readonly string[];
 }
 
 /** The series and the Debian release whose kernel it is. */
@@ -31,10 +33,14 @@ export function isKernelSeries(text: string): text is KernelSeries {
   return Object.hasOwn(KERNEL_SUITES, text);
 }
 
-/** The supply's name in the cache. */
+/** The supply's name in the cache: one for each form that entries have had. */
 export function kernelEntryName(series: KernelSeries): string {
-  return `kernel-${series}`;
+  return `kernel-${series}-v2`;
 }
+
+/** In the package's module tree, and in the entry. */
+const VIRTIO = "kernel/drivers/virtio";
+const VIRTIO_MEM_NEEDS = /^virtio(?:_ring|_pci(?:_\w+)?|_mem)?\.ko(?:\.xz)?$/;
 
 /** The meta package that follows the newest cloud kernel of a suite. */
 const META_PACKAGE = "linux-image-cloud-amd64";
@@ -59,7 +65,20 @@ export async function fetchKernel(workshop: Workshop, series: KernelSeries): Pro
 
   const entry = await workshop.directory("kernel");
   await rename(join(root, "boot", `vmlinuz-${release}`), join(entry, "vmlinuz"));
+  await mkdir(join(entry, "modules"));
+  const drivers = join(root, ...(await moduleTree(root)), release, VIRTIO);
+  const files = await readdir(drivers).catch((cause: unknown) => {
+    throw new FetchError(`${image} of ${suite} has no ${VIRTIO}`, { cause });
+  });
+  for (const file of files.filter((name) => VIRTIO_MEM_NEEDS.test(name)))
+    await rename(join(drivers, file), join(entry, "modules", file));
   return cache.publish(kernelEntryName(series), entry, { package: image, version, facts: { release } });
+}
+
+/** Debian 13's packages have it in /usr, older ones do not. */
+async function moduleTree(root: string): Promise<readonly string[]> {
+  const merged = ["usr", "lib", "modules"];
+  return (await stat(join(root, ...merged)).catch(() => undefined)) ? merged : ["lib", "modules"];
 }
 
 /** Finds `linux-image-RELEASE-cloud-amd64` among what the meta package depends on. */
@@ -76,6 +95,9 @@ export function kernelFromEntry(series: KernelSeries, entry: CacheEntry): Kernel
     suite: KERNEL_SUITES[series],
     release: entry.facts["release"] ?? "",
     vmlinuz: join(entry.directory, "vmlinuz"),
+    modules: entry.files
+      .filter((file) => file.startsWith("modules/"))
+      .map((file) => join(entry.directory, file)),
   };
 }
 
@@ -99,7 +121,7 @@ export async function givenKernel(path: string): Promise<KernelSupply> {
     const banner = buffer.toString("latin1", at, Math.min(at + 256, bytesRead)).split("\0", 1)[0] ?? "";
     const release = /^\S+/.exec(banner)?.[0];
     if (release === undefined) throw new FetchError(`${path} does not say its release`);
-    return { suite: "given", release, vmlinuz: path };
+    return { suite: "given", release, vmlinuz: path, modules: [] };
   } finally {
     await file.close();
   }

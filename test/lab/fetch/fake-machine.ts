@@ -52,6 +52,8 @@ function kernelPackages(release: string, modules: string): Readonly<Record<strin
         [`boot/vmlinuz-${release}`]: `kernel ${release}`,
         [`boot/config-${release}`]: "CONFIG_KEXEC=y",
         [`${modules}/${release}/modules.order`]: "",
+        [`${modules}/${release}/kernel/drivers/virtio/virtio_mem.ko`]: "virtio_mem",
+        [`${modules}/${release}/kernel/drivers/virtio/virtio_balloon.ko`]: "virtio_balloon",
       },
     },
   };

@@ -33,6 +33,8 @@ describe("supply", () => {
       const supplies = await supply({ kernel, log: machine.log }, machine);
       expect(supplies.kernel).toMatchObject({ suite, release });
       expect(await readFile(supplies.kernel.vmlinuz, "utf8")).toBe(`kernel ${release}`);
+      // Of its modules those that virtio-mem needs.
+      expect(supplies.kernel.modules.map((path) => basename(path))).toEqual(["virtio_mem.ko"]);
       expect(Buffer.from(elfProgram()).equals(await readFile(supplies.busybox))).toBe(true);
       expect(supplies.kexec.version).toBe("2.0.29");
       expect(supplies.kexec.libraries.map(({ guestPath }) => guestPath)).toEqual([
@@ -44,7 +46,7 @@ describe("supply", () => {
       expect(machine.lines.at(-1)).toMatch(/^QEMU 10\.0\.2 /);
       // Only libraries are downloaded with kexec-tools; nothing is left behind.
       expect(machine.calls.flatMap(({ args }) => args)).not.toContain("debconf=1.5");
-      expect((await readdir(machine.cacheRoot)).sort()).toEqual(["busybox", `kernel-${kernel}`, "kexec"]);
+      expect((await readdir(machine.cacheRoot)).sort()).toEqual(["busybox", `kernel-${kernel}-v2`, "kexec"]);
     },
   );
 
@@ -90,7 +92,7 @@ describe("supply", () => {
       supply({ log: machine.log }, machine),
     ]);
     expect(one).toEqual(two);
-    expect((await readdir(machine.cacheRoot)).sort()).toEqual(["busybox", "kernel-6.1", "kexec"]);
+    expect((await readdir(machine.cacheRoot)).sort()).toEqual(["busybox", "kernel-6.1-v2", "kexec"]);
   });
 
   test("tries a broken download once more", async () => {
@@ -185,7 +187,7 @@ describe("supply", () => {
     };
     const supplies = await supply({ ...options, log: machine.log }, machine);
     expect(supplies).toEqual({
-      kernel: { suite: "given", release: "6.9.1-given", vmlinuz: options.kernel },
+      kernel: { suite: "given", release: "6.9.1-given", vmlinuz: options.kernel, modules: [] },
       busybox: options.busybox,
       qemu: { path: options.qemu, version: "10.0.2" },
       kexec: { binary: kexec, version: "2.0.30", libraries: [], loader: undefined },
@@ -241,9 +243,9 @@ describe("fetchAll", () => {
     expect(machine.count("apt-get", "update")).toBe(3);
     expect((await readdir(machine.cacheRoot)).sort()).toEqual([
       "busybox",
-      "kernel-5.10",
-      "kernel-6.1",
-      "kernel-6.12",
+      "kernel-5.10-v2",
+      "kernel-6.1-v2",
+      "kernel-6.12-v2",
       "kexec",
       "udev-bookworm",
       "udev-bullseye",
