@@ -28,6 +28,29 @@ export function elfcorehdrOf(commandLine: string): bigint | undefined {
   return value === undefined ? undefined : memparse(value.slice(value.indexOf("@") + 1));
 }
 
+/**
+ * `commandLine` with its last `elfcorehdr=` naming `address`, and exactly as long as before: what becomes shorter is
+ * padded with spaces, which a kernel skips. Undefined where there is no such parameter, where it has a size
+ * (`size@offset`, which no loader of x86 writes), where quotes make it a part of another one, or where `address` takes
+ * more characters than there are.
+ */
+export function withElfcorehdr(commandLine: string, address: bigint): string | undefined {
+  const found = [...commandLine.matchAll(/(?<=^|\s)elfcorehdr=(\S*)/g)].at(-1);
+  if (!found) return undefined;
+  const { index } = found;
+  const old = found[1]!;
+  const quotes = commandLine.slice(0, index).split('"').length - 1;
+  if (quotes % 2 !== 0 || memparse(old) === undefined) return undefined;
+  // The notation of the loader first: 0x<hex> is the kernel's, <decimal>K that of kexec-tools.
+  const forms = [`0x${address.toString(16)}`, `${address}`];
+  if (address % 1024n === 0n) forms.push(`${address / 1024n}K`);
+  const wanted = old.endsWith("K") ? forms.toReversed() : forms;
+  const value = wanted.find(({ length }) => length <= old.length);
+  if (value === undefined) return undefined;
+  const start = index + "elfcorehdr=".length;
+  return commandLine.slice(0, start) + value.padEnd(old.length) + commandLine.slice(start + old.length);
+}
+
 /** Whether the parameter `name` stands on the command line, with or without a value. */
 export function hasParameter(commandLine: string, name: string): boolean {
   return parameters(commandLine).some((p) => p === name || p.startsWith(`${name}=`));

@@ -43,7 +43,8 @@ export type DigestFinding =
 /**
  * Finds digest and command line of the image whose header lies at `headerAddress`.
  *
- * @param known this image's digest from an earlier look: where table and digest are still there, nothing is hashed.
+ * @param options.known this image's digest from an earlier look: where table and digest are still there, nothing is
+ * hashed. @param options.commandLine where it is known already that it names this header.
  */
 export async function findDigestOfImage(
   memory: PhysicalMemory,
@@ -51,15 +52,21 @@ export async function findDigestOfImage(
   headerAddress: bigint,
   crashMemory: RangeSet,
   kimage: Kimage | undefined,
-  known?: DigestFinding,
+  options: {
+    readonly known?: DigestFinding | undefined;
+    readonly commandLine?: CaptureCommandLine | undefined;
+  } = {},
 ): Promise<{ readonly digest: DigestFinding; readonly commandLine: CaptureCommandLine | undefined }> {
   if (kimage) {
-    const commandLine = await commandLineInSegments(memory, headerAddress, kimage);
+    const { known } = options;
+    const commandLine = options.commandLine ?? (await commandLineInSegments(memory, headerAddress, kimage));
     const purgatory = segmentHolding(kimage.segments, kimage.entry);
     if (!purgatory || purgatory.size > MAX_PURGATORY) return { digest: { state: "not-found" }, commandLine };
     const bytes = await memory.read(purgatory.address, purgatory.size);
     if (known && isStillThere(known, bytes, purgatory.address)) return { digest: known, commandLine };
-    const tables = findRegionTables(bytes, purgatory.address, crashMemory, { segments: kimage.segments });
+    const moved = segmentHolding(kimage.segments, headerAddress) ? undefined : headerAddress;
+    const { segments } = kimage;
+    const tables = findRegionTables(bytes, purgatory.address, crashMemory, { segments, moved });
     return {
       digest: await checkTables(memory, sha256, tables, bytes, purgatory.address, headerAddress),
       commandLine,
@@ -156,8 +163,9 @@ export class DigestPrefix {
   }
 
   /**
-   * Hashes every region but the one at `headerAddress`, in table order; and, from the same bytes, the digest itself:
-   * so the prefix belongs to the image with that digest, whatever the machine did between the two looks.
+   * Hashes every region but those at the addresses `apart` (the header's; the boot parameters' too, where they change
+   * with it), in table order; and, from the same bytes, the digest itself: so the prefix belongs to the image with that
+   * digest, whatever the machine did between the two looks.
    *
    * @throws {ImageError} `changed` where the bytes do not give the digest `value`.
    */
@@ -165,14 +173,15 @@ export class DigestPrefix {
     memory: PhysicalMemory,
     sha256: Sha256,
     { table, value }: { readonly table: RegionTable; readonly value: Uint8Array },
-    headerAddress: bigint,
+    ...apart: readonly bigint[]
   ): Promise<DigestPrefix> {
     const rest = sha256();
     let whole: RunningHash | undefined;
     for (const region of table.regions) {
-      if (region.address === headerAddress) whole = rest.copy();
+      const isApart = region.size > 0 && apart.includes(region.address);
+      if (isApart) whole ??= rest.copy();
       for await (const bytes of readRegion(memory, region)) {
-        if (region.address !== headerAddress) rest.update(bytes);
+        if (!isApart) rest.update(bytes);
         whole?.update(bytes);
       }
     }
@@ -182,8 +191,10 @@ export class DigestPrefix {
     return new DigestPrefix(rest);
   }
 
-  /** The digest with `headerSegment` (all bytes of the header's region) hashed last. */
-  finish(headerSegment: Uint8Array): Uint8Array {
-    return this.#state.copy().update(headerSegment).digest();
+  /** The digest with `last` (all bytes of the regions that were left apart, the header's behind all) hashed last. */
+  finish(...last: readonly Uint8Array[]): Uint8Array {
+    const hash = this.#state.copy();
+    for (const bytes of last) hash.update(bytes);
+    return hash.digest();
   }
 }

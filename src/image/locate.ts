@@ -14,6 +14,8 @@ import type { Sha256 } from "./hash.ts";
 import { findLoadedImage, findRunningKernel, followImagePointer, type RunningKernel } from "./kernel.ts";
 import { type Kimage, segmentHolding } from "./kimage.ts";
 import type { PhysicalMemory } from "./memory.ts";
+import { disproveMoved, findNamedHeader, type NamedHeader } from "./named-header.ts";
+import { MAX_HEADER_SEGMENT } from "./purgatory.ts";
 import { looksLikeCoreHeader, SCAN_CHUNK, scanPages } from "./scan.ts";
 import { readVmcoreInfo, type VmcoreInfo } from "./vmcoreinfo.ts";
 
@@ -22,8 +24,6 @@ const FOUR_GIB = 1n << 32n;
 const MAX_PROOFS = 64;
 /** VMCOREINFO notes whose kernel is looked for, which takes a look at up to 96 MiB each. */
 const MAX_KERNELS = 16;
-/** 65,534 program headers take 3.5 MiB, and the largest segment that a loader makes for them has 0.9 MiB. */
-const MAX_HEADER_SEGMENT = 4 * 1024 * 1024;
 
 /** Reads that are no search. A look at a real guest makes some hundred; without a shared file each takes 0.3 to 1 ms. */
 const MAX_SMALL_READS = 20_000;
@@ -257,6 +257,8 @@ async function locateByKernel(
 
 /** The image to which the kernel's own pointer leads. */
 async function locateLoaded(look: Look, kernel: RunningKernel, kimage: Kimage): Promise<Location> {
+  const named = await findNamedHeader(look.memory, kernel.crashMemory, kimage);
+  if (named?.moved) return locateMoved(look, kernel, kimage, named);
   let reason = "none of its segments begins like one";
   // The kernel takes the last segment that begins like an ELF file (crash_handle_hotplug_event).
   for (const { address, size } of kimage.segments.toReversed()) {
@@ -267,11 +269,32 @@ async function locateLoaded(look: Look, kernel: RunningKernel, kimage: Kimage): 
     } else if (size > MAX_HEADER_SEGMENT || headerBytes(verdict.header) > size) {
       reason = `the one at ${hex(address)} has ${headerBytes(verdict.header)} bytes, its segment ${size}`;
     } else {
-      const image = await describeImage(look, verdict, kernel.crashMemory, kernel, kimage);
+      const line = named?.address === address ? named.boot.commandLine : undefined;
+      const image = await describeImage(look, verdict, kernel.crashMemory, kernel, kimage, line);
       return { found: "image", image };
     }
   }
   return unknown(`a capture kernel is loaded, but no core header was found in it: ${reason}`);
+}
+
+/** The loaded image whose header has left its segment: proven like any other, where the capture kernel will look. */
+async function locateMoved(
+  look: Look,
+  kernel: RunningKernel,
+  kimage: Kimage,
+  named: NamedHeader,
+): Promise<Location> {
+  const verdict = await prove(look, named.address);
+  const reason = isProven(verdict)
+    ? disproveMoved(named, kimage, headerBytes(verdict.header))
+    : verdict.reason;
+  if (!isProven(verdict) || reason !== undefined)
+    return unknown(
+      `a capture kernel is loaded, and its command line names a core header at ${hex(named.address)}, but ${reason}`,
+    );
+  const { commandLine } = named.boot;
+  const image = await describeImage(look, verdict, kernel.crashMemory, kernel, kimage, commandLine);
+  return { found: "image", image };
 }
 
 /** An image of which no kernel says whether it is loaded. */
@@ -290,6 +313,7 @@ async function describeImage(
   crashMemory: RangeSet,
   kernel: RunningKernel | undefined,
   kimage: Kimage | undefined,
+  namedBy?: CaptureCommandLine,
 ): Promise<CaptureImage> {
   const { digest, commandLine } = await findDigestOfImage(
     look.memory,
@@ -297,7 +321,10 @@ async function describeImage(
     address,
     crashMemory,
     kimage,
-    look.hashed?.headerAddress === address ? look.hashed.digest : undefined,
+    {
+      known: look.hashed?.headerAddress === address ? look.hashed.digest : undefined,
+      commandLine: namedBy,
+    },
   );
   const covering = "table" in digest ? digest.table.regions.find((r) => r.address === address) : undefined;
   const headerCapacity =

@@ -10,18 +10,21 @@
  */
 import { encodeCoreHeader } from "../elfcore/encode.ts";
 import { type CoreHeader, E_PHNUM_OFFSET, EHDR_SIZE, PHDR_SIZE } from "../elfcore/header.ts";
+import { joinedToFit } from "../elfcore/join.ts";
+import type { PhysicalRange } from "../layout/range.ts";
 import { equalBytes } from "./bytes.ts";
 import { hex } from "../elfcore/hex.ts";
 import type { DigestPrefix } from "./digest.ts";
 import { ImageError } from "./error.ts";
-import { segmentHolding } from "./kimage.ts";
 import type { CaptureImage } from "./locate.ts";
 import type { PhysicalMemory } from "./memory.ts";
-import { DIGEST_SIZE, encodeRegions, REGION_TABLE_SIZE, withRegionLast } from "./purgatory.ts";
+import { checkPermitted } from "./permitted.ts";
+import { encodeRegions, withRegionLast } from "./purgatory.ts";
 
 /** One write, with the bytes that must be there before. */
 export interface PlannedWrite {
-  readonly what: "program-headers" | "e_phnum" | "header" | "region-table" | "digest";
+  readonly what:
+    "program-headers" | "e_phnum" | "header" | "memory-map" | "command-line" | "region-table" | "digest";
   readonly address: bigint;
   readonly before: Uint8Array;
   readonly after: Uint8Array;
@@ -38,8 +41,19 @@ export interface WritePlan {
   readonly writes: readonly PlannedWrite[];
 }
 
+/** Program headers that the header's segment has room for. */
+export function programHeaderRoom({ headerCapacity }: Pick<CaptureImage, "headerCapacity">): number {
+  return Math.floor((headerCapacity - EHDR_SIZE) / PHDR_SIZE);
+}
+
+/** Whether `wanted` has a place in the header's segment, with loads joined where it needs that. */
+export function fitsInPlace(image: CaptureImage, wanted: CoreHeader): boolean {
+  return joinedToFit(wanted, programHeaderRoom(image)) !== undefined;
+}
+
 /**
- * Plans the installation of `wanted` into `image`.
+ * Plans the installation of `wanted` into `image`, where the header is. Loads that touch are joined where it would not
+ * fit otherwise.
  *
  * @param prefix the hash of the rest of the image; needed where the digest covers the header.
  * @throws {ImageError} `header-too-large`; `outside-image` where any write would leave the image; `forged` where
@@ -51,13 +65,14 @@ export async function planInstall(
   wanted: CoreHeader,
   prefix: DigestPrefix | undefined,
 ): Promise<WritePlan> {
-  const after = encodeCoreHeader(wanted);
-  if (after.length > image.headerCapacity) {
+  const fitting = joinedToFit(wanted, programHeaderRoom(image));
+  if (!fitting) {
     throw new ImageError(
       "header-too-large",
-      `The new header needs ${after.length} bytes (${wanted.programHeaders.length} program headers), its segment at ${hex(image.headerAddress)} has ${image.headerCapacity}; reload the capture kernel in the guest to get a larger one`,
+      `The new header needs ${EHDR_SIZE + wanted.programHeaders.length * PHDR_SIZE} bytes (${wanted.programHeaders.length} program headers), its segment at ${hex(image.headerAddress)} has ${image.headerCapacity}; reload the capture kernel in the guest to get a larger one`,
     );
   }
+  const after = encodeCoreHeader(fitting);
   const segment = await memory.read(image.headerAddress, image.headerCapacity);
   const before = encodeCoreHeader(image.header);
   if (!equalBytes(before, segment.subarray(0, before.length))) {
@@ -70,7 +85,7 @@ export async function planInstall(
   const { digest } = image;
   if (digest.state === "excludes-header") {
     const grown = growth(image, segment, before, after);
-    if (grown) return checked(image, { atomic: false, writes: grown });
+    if (grown) return checkPermitted(image, { atomic: false, writes: grown }, segmentOf(image));
     writes.push(headerWrite(image, segment, after));
   } else if (digest.state === "covers-header") {
     if (!prefix) throw new TypeError("A digest that covers the header needs the hash of the rest");
@@ -96,7 +111,7 @@ export async function planInstall(
       `Refused to change an image whose digest is ${digest.state}: it could not be armed again; reload the capture kernel in the guest`,
     );
   }
-  return checked(image, { atomic: true, writes });
+  return checkPermitted(image, { atomic: true, writes }, segmentOf(image));
 }
 
 /** The header's bytes up to the end of whichever form is longer: a loader leaves zeros behind a header. */
@@ -140,42 +155,7 @@ function growth(
   ];
 }
 
-/** Refuses a plan with a write outside the header's segment, the region table and the digest. */
-function checked(image: CaptureImage, plan: WritePlan): WritePlan {
-  const allowed: { readonly start: bigint; readonly end: bigint }[] = [
-    { start: image.headerAddress, end: image.headerAddress + BigInt(image.headerCapacity) },
-  ];
-  const { digest } = image;
-  if (digest.state === "covers-header") {
-    allowed.push(
-      { start: digest.table.address, end: digest.table.address + BigInt(REGION_TABLE_SIZE) },
-      { start: digest.address, end: digest.address + BigInt(DIGEST_SIZE) },
-    );
-  }
-  const purgatory = image.kimage && segmentHolding(image.kimage.segments, image.kimage.entry);
-  for (const [i, span] of allowed.entries()) {
-    const clash = allowed.some((other, j) => j !== i && span.start < other.end && other.start < span.end);
-    const outside =
-      !image.crashMemory.covers(span) ||
-      (i > 0 &&
-        purgatory !== undefined &&
-        (span.start < purgatory.address || span.end > purgatory.address + BigInt(purgatory.size)));
-    if (clash || outside) {
-      throw new ImageError(
-        "outside-image",
-        `Refused to write to ${hex(span.start)}-${hex(span.end)}: ${clash ? "header, region table and digest overlap" : "that is not inside the capture image"}`,
-      );
-    }
-  }
-  for (const write of plan.writes) {
-    const end = write.address + BigInt(write.after.length);
-    const inside = allowed.some((span) => span.start <= write.address && end <= span.end);
-    if (!inside || write.before.length !== write.after.length) {
-      throw new ImageError(
-        "outside-image",
-        `Refused to write ${write.after.length} bytes of ${write.what} at ${hex(write.address)}: that is outside the capture image's header and digest`,
-      );
-    }
-  }
-  return plan;
+/** Where a header may be written that stays in its segment. */
+function segmentOf(image: CaptureImage): readonly PhysicalRange[] {
+  return [{ start: image.headerAddress, end: image.headerAddress + BigInt(image.headerCapacity) }];
 }

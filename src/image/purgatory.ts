@@ -20,6 +20,9 @@ export const DIGEST_SIZE = 32;
 
 /** Places at which one address is looked for; it stands in a handful. */
 const MAX_PLACES = 64;
+/** 65,534 program headers take 3.5 MiB, and the largest segment that a loader makes for them has 0.9 MiB. */
+export const MAX_HEADER_SEGMENT: number = 4 * 1024 * 1024;
+
 /** Tables that are kept; an image has one, and its tail looks like some more. */
 const MAX_TABLES = 256;
 
@@ -53,12 +56,14 @@ export function encodeRegions(regions: readonly DigestRegion[]): Uint8Array {
  * some entries early passes, and a panic then hangs: seen on 6.1.)
  *
  * @param segments the image's segments where the kernel told them: then each region is one of them.
+ * @param moved the address of a header that has left its segment: then a region may begin there too, outside of them.
  */
 export function regionTableAt(
   bytes: Uint8Array,
   offset: number,
   crashMemory: RangeSet,
   segments?: readonly ImageSegment[],
+  moved?: bigint,
 ): readonly DigestRegion[] | undefined {
   if (offset < 0 || offset + REGION_TABLE_SIZE > bytes.length) return undefined;
   const regions: DigestRegion[] = [];
@@ -74,8 +79,13 @@ export function regionTableAt(
       continue;
     }
     if (size === 0n) return undefined;
-    if (segments && !segments.some((s) => s.address === address && BigInt(s.size) === size)) return undefined;
     const end = address + size;
+    const isSegment = segments?.some((s) => s.address === address && BigInt(s.size) === size);
+    const isMoved =
+      address === moved &&
+      size <= BigInt(MAX_HEADER_SEGMENT) &&
+      !segments?.some((s) => address < s.address + BigInt(s.size) && s.address < end);
+    if (segments && !isSegment && !isMoved) return undefined;
     if (!crashMemory.covers({ start: address, end })) return undefined;
     if (regions.some((r) => r.size > 0 && address < r.address + BigInt(r.size) && r.address < end))
       return undefined;
@@ -94,11 +104,15 @@ export function findRegionTables(
   bytes: Uint8Array,
   base: bigint,
   crashMemory: RangeSet,
-  options: { readonly segments?: readonly ImageSegment[]; readonly anchors?: readonly bigint[] } = {},
+  options: {
+    readonly segments?: readonly ImageSegment[];
+    readonly anchors?: readonly bigint[];
+    readonly moved?: bigint | undefined;
+  } = {},
 ): readonly RegionTable[] {
   const tables: RegionTable[] = [];
   const tryAt = (offset: number): void => {
-    const regions = regionTableAt(bytes, offset, crashMemory, options.segments);
+    const regions = regionTableAt(bytes, offset, crashMemory, options.segments, options.moved);
     if (regions && tables.length < MAX_TABLES) tables.push({ address: base + BigInt(offset), regions });
   };
   if (options.anchors) {

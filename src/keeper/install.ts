@@ -10,6 +10,7 @@ import type { Sha256 } from "../image/hash.ts";
 import { type Kimage, kimageBytes, parseKimage } from "../image/kimage.ts";
 import type { CaptureImage } from "../image/locate.ts";
 import type { PhysicalMemory } from "../image/memory.ts";
+import { planMove } from "../image/move.ts";
 import { planInstall, type PlannedWrite, type WritePlan } from "../image/plan.ts";
 import { encodeRegions } from "../image/purgatory.ts";
 import type { Machine } from "./machine.ts";
@@ -66,7 +67,26 @@ export async function install(
   wanted: CoreHeader,
   prefix: DigestPrefix | undefined,
 ): Promise<InstallReport> {
-  const plan = await planInstall(machine.memory, image, wanted, prefix);
+  return carryOut(machine, image, await planInstall(machine.memory, image, wanted, prefix));
+}
+
+/**
+ * Installs `wanted`, which outgrows its segment, at a new place in the crash memory of `machine`. The whole image is
+ * hashed before the pause, as for any other one.
+ *
+ * @throws {ImageError} `changed` as {@link install} does, and what {@link planMove} throws.
+ */
+export async function move(
+  machine: Machine,
+  sha256: Sha256,
+  image: CaptureImage,
+  wanted: CoreHeader,
+): Promise<InstallReport> {
+  return carryOut(machine, image, await planMove(machine.memory, sha256, image, wanted));
+}
+
+/** Pause, check, write, resume, read back. */
+async function carryOut(machine: Machine, image: CaptureImage, plan: WritePlan): Promise<InstallReport> {
   // Once before the pause: a machine is not stopped for nothing, and the pause does not pay for code that runs cold.
   await checkSameImage(machine.memory, image);
   const { microseconds } = await machine.paused(async () => {

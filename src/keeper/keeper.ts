@@ -8,12 +8,12 @@ import type { Sha256 } from "../image/hash.ts";
 import type { RunningKernel } from "../image/kernel.ts";
 import { type CaptureImage, locateImage, type LocateHints, type Location } from "../image/locate.ts";
 import { MemoryAccessError, type PhysicalMemory } from "../image/memory.ts";
-import type { PlannedWrite } from "../image/plan.ts";
+import { fitsInPlace, type PlannedWrite } from "../image/plan.ts";
 import { withRegionLast } from "../image/purgatory.ts";
 import { RangeSet } from "../layout/range-set.ts";
 import { wantedHeader } from "../layout/wanted.ts";
 import { type Audit, isCorrectable, judge } from "./audit.ts";
-import { install, type InstallReport, PrefixCache } from "./install.ts";
+import { install, type InstallReport, move, PrefixCache } from "./install.ts";
 import { interruptible } from "./interruptible.ts";
 import type { Machine } from "./machine.ts";
 
@@ -96,16 +96,23 @@ export class Keeper {
       const wanted = this.#wanted(before);
       if (!image || !wanted) return { before, isHashed, installed: undefined };
       try {
-        const prefix = await this.prepare(image);
-        const installed = await install(this.#machine, image, wanted, prefix);
-        this.follow(image, installed.writes);
-        return { before, isHashed, installed };
+        return { before, isHashed, installed: await this.#put(image, wanted) };
       } catch (error) {
-        this.#hashed = undefined;
+        // Where there is no room nothing was touched: what was hashed still holds, and the next look need not hash.
+        if (!(error instanceof ImageError) || error.kind !== "header-too-large") this.#hashed = undefined;
         if (!(error instanceof ImageError) || error.kind !== "changed" || attempt === MAX_ATTEMPTS)
           throw error;
       }
     }
+  }
+
+  /**
+   * Moves the header of `image` as it is to a place where it can grow: for those who are about to add to the machine.
+   *
+   * @throws {ImageError} `header-too-large` where there is no such place, with the reason; what a reconcile throws.
+   */
+  async makeRoom(image: CaptureImage): Promise<void> {
+    await this.#move(image, image.header);
   }
 
   /**
@@ -121,6 +128,21 @@ export class Keeper {
   follow(image: CaptureImage, writes: readonly PlannedWrite[]): void {
     this.#prefixes.follow(image, writes);
     this.#hashed = withWrites(image, writes);
+  }
+
+  /** Installs `wanted` where the header is, or, where it has no room there, at a new place. */
+  async #put(image: CaptureImage, wanted: CoreHeader): Promise<InstallReport> {
+    if (!fitsInPlace(image, wanted)) return this.#move(image, wanted);
+    const installed = await install(this.#machine, image, wanted, await this.prepare(image));
+    this.follow(image, installed.writes);
+    return installed;
+  }
+
+  /** Header, boot parameters and region table are others afterwards: the next look hashes the image anew. */
+  async #move(image: CaptureImage, wanted: CoreHeader): Promise<InstallReport> {
+    const installed = await move(this.#machine, this.#sha256, image, wanted);
+    this.#hashed = undefined;
+    return installed;
   }
 
   async #look(hashed: CaptureImage | undefined, signal?: AbortSignal): Promise<Audit> {

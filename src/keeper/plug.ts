@@ -1,9 +1,9 @@
 /** Hot-plug, header first: the machine never runs with memory that the header does not describe. */
-import { EHDR_SIZE, PHDR_SIZE } from "../elfcore/header.ts";
+import { joinedToFit } from "../elfcore/join.ts";
 import { pageOffsetOf } from "../elfcore/kinds.ts";
 import { ImageError } from "../image/error.ts";
 import type { CaptureImage } from "../image/locate.ts";
-import { bytesWritten, planInstall } from "../image/plan.ts";
+import { bytesWritten, planInstall, programHeaderRoom } from "../image/plan.ts";
 import { hotpluggableRegions } from "../layout/machine.ts";
 import { formatBytes, formatRange } from "../layout/range.ts";
 import { wantedHeader } from "../layout/wanted.ts";
@@ -53,13 +53,13 @@ export class UnfinishedPlugError extends Error {
 /**
  * Adds one DIMM of `size` bytes: pause, add the device, write header and digest, resume.
  *
- * Whether the header has room and the image can be armed again is checked before anything is changed. If the writes
- * fail although the device is there, the machine runs again with the header as it was, and is reconciled; where that
- * fails too, the error says that the device is there.
+ * That the header has room (or is moved to where it has) and the image can be armed again is seen to before anything
+ * else. If the writes fail although the device is there, the machine runs again with the header as it was, and is
+ * reconciled; where that fails too, the error says that the device is there.
  *
  * @throws {PlugSizeError} for a size that Linux cannot use, or where its place would be one; {ImageError} `not-loaded`
  * where no capture kernel is loaded, `forged` where its image cannot be armed again, `header-too-large` where there is
- * no room: then nothing was plugged. {UnfinishedPlugError} where something was.
+ * no room and none can be made: then nothing was plugged. {UnfinishedPlugError} where something was.
  */
 export async function plugMemory(machine: PluggableMachine, keeper: Keeper, size: bigint): Promise<Plugged> {
   if (size <= 0n || size % MEMORY_BLOCK !== 0n) {
@@ -68,11 +68,11 @@ export async function plugMemory(machine: PluggableMachine, keeper: Keeper, size
     );
   }
   for (let attempt = 1; ; attempt++) {
-    const image = await readyImage(keeper);
-    const prefix = await keeper.prepare(image);
     let id: string | undefined;
     let done: PausedWork<{ readonly id: string; readonly bytesWritten: number }>;
     try {
+      const image = await readyImage(keeper);
+      const prefix = await keeper.prepare(image);
       done = await machine.paused(async () => {
         await checkSameImage(machine.memory, image);
         await machine.plugDimm(size, (added) => (id = added));
@@ -97,7 +97,7 @@ export async function plugMemory(machine: PluggableMachine, keeper: Keeper, size
   }
 }
 
-/** The loaded image, true and with room for one more program header. */
+/** The loaded image, true and with room for one more program header, where needed after a move. */
 async function readyImage(keeper: Keeper): Promise<CaptureImage> {
   const { after } = await keeper.reconcile();
   const { image } = after;
@@ -118,14 +118,22 @@ async function readyImage(keeper: Keeper): Promise<CaptureImage> {
       `Nothing was plugged. The memory at ${formatRange(odd)} does not end with a block of ${formatBytes(MEMORY_BLOCK)}, so what is plugged behind it begins within one, and Linux could not use it; unplug that first`,
     );
   }
-  const needed = EHDR_SIZE + (image.header.programHeaders.length + 1) * PHDR_SIZE;
-  if (needed > image.headerCapacity) {
-    throw new ImageError(
-      "header-too-large",
-      `Nothing was plugged. One more program header needs ${needed} bytes, the header's segment has ${image.headerCapacity}; reload the capture kernel in the guest first`,
-    );
+  if (hasRoomForOneMore(image)) return image;
+  // The header goes where it can grow before the machine does: then plugging is one small write as ever.
+  try {
+    await keeper.makeRoom(image);
+  } catch (error) {
+    if (!(error instanceof ImageError) || error.kind !== "header-too-large") throw error;
+    throw new ImageError("header-too-large", `Nothing was plugged. ${error.message}`, { cause: error });
   }
-  return image;
+  const moved = (await keeper.audit()).image;
+  if (!moved || !isCorrectable(moved) || !hasRoomForOneMore(moved))
+    throw new ImageError("changed", "The capture image changed after its header was moved; look again");
+  return moved;
+}
+
+function hasRoomForOneMore(image: CaptureImage): boolean {
+  return joinedToFit(image.header, programHeaderRoom(image) - 1) !== undefined;
 }
 
 /** The second try, with the device there and the machine running. */

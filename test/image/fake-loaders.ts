@@ -80,6 +80,8 @@ export interface LoadOptions {
   readonly base?: bigint;
   /** Hot-added memory that the loader saw already. */
   readonly extraRam?: readonly PhysicalRange[];
+  /** Each range of it is a load of its own, as /proc/iomem lists DIMMs; else what touches is one. */
+  readonly apart?: boolean;
   readonly kimage?: bigint;
 }
 
@@ -103,7 +105,7 @@ export function load(kernel: FakeKernel, form: Form, options: LoadOptions = {}):
   const { segments: placed, table, tableOffset, digestOffset } = recipe(form, base);
   const segments = new Map(placed.map(([role, start, size]) => [role, { start, end: start + BigInt(size) }]));
   const span = (role: Role): PhysicalRange => segments.get(role)!;
-  const header = loaderHeader(kernel, form, segments.get("backup")?.start, options.extraRam ?? []);
+  const header = loaderHeader(kernel, form, segments.get("backup")?.start, options);
   const purgatory = span("purgatory").start;
   const tableAddress = purgatory + BigInt(tableOffset);
   const digestAddress = purgatory + BigInt(digestOffset);
@@ -119,6 +121,7 @@ export function load(kernel: FakeKernel, form: Form, options: LoadOptions = {}):
     form === "load"
       ? `${parameters} elfcorehdr=${address / 1024n}K`
       : `elfcorehdr=0x${address.toString(16)} ${parameters}`;
+  memory.poke(span("boot-params").start, bootParams(commandLineAddress, captureRam(kernel, segments)));
   memory.poke(commandLineAddress, text(`${line}\0`));
   const hash = createHash("sha256");
   const regions = new Uint8Array(256);
@@ -143,6 +146,35 @@ export function load(kernel: FakeKernel, form: Form, options: LoadOptions = {}):
   };
 }
 
+/** What the capture kernel may use: low memory, and crash memory but for what must survive its start. */
+function captureRam(
+  kernel: FakeKernel,
+  segments: ReadonlyMap<Role, PhysicalRange>,
+): readonly PhysicalRange[] {
+  const kept = (["header", "backup"] as const).flatMap((role) => segments.get(role) ?? []);
+  return RangeSet.of([LOW_RAM]).union(kernel.crashMemory.subtract(RangeSet.of(kept))).ranges;
+}
+
+/** `struct boot_params`, a page: setup header's magic, pointer to the command line, e820 table. */
+function bootParams(commandLine: bigint, ram: readonly PhysicalRange[]): Uint8Array {
+  const bytes = Buffer.alloc(4096);
+  bytes.write("HdrS", 0x202, "latin1");
+  bytes.writeUInt32LE(Number(commandLine & 0xffff_ffffn), 0x228);
+  bytes.writeUInt32LE(Number(commandLine >> 32n), 0xc8);
+  // An entry of another type stands before those of RAM.
+  const entries = [
+    [0xf_0000n, 0x1_0000n, 2] as const,
+    ...ram.map((r) => [r.start, r.end - r.start, 1] as const),
+  ];
+  bytes.writeUInt8(entries.length, 0x1e8);
+  entries.forEach(([start, size, type], i) => {
+    bytes.writeBigUInt64LE(start, 0x2d0 + i * 20);
+    bytes.writeBigUInt64LE(size, 0x2d8 + i * 20);
+    bytes.writeUInt32LE(type, 0x2e0 + i * 20);
+  });
+  return bytes;
+}
+
 /** The kernel frees an image without clearing it. */
 export function unload(kernel: FakeKernel): void {
   kernel.setPointer(0n);
@@ -162,17 +194,17 @@ function loaderHeader(
   kernel: FakeKernel,
   form: Form,
   backup: bigint | undefined,
-  extraRam: readonly PhysicalRange[],
+  { extraRam = [], apart = false }: LoadOptions,
 ): CoreHeader {
-  const ram = BOOT_RAM.union(RangeSet.of(extraRam)).subtract(
-    kernel.crashMemory.union(RangeSet.of([LOW_RAM])),
-  );
+  const excluded = kernel.crashMemory.union(RangeSet.of([LOW_RAM]));
+  const together = apart ? BOOT_RAM : BOOT_RAM.union(RangeSet.of(extraRam));
+  const ram = [...together.subtract(excluded).ranges, ...(apart ? extraRam : [])];
   const low = form === "load" ? [{ ...LOW_RAM, fileOffset: backup! }] : [];
   return buildCoreHeader({
     cpuNotes: Array.from({ length: kernel.cpus }, (_, cpu) => ({ paddr: kernel.crashNote(cpu), size: 368n })),
     vmcoreinfo: { paddr: PLACES.note, size: 4132n },
     kernelText: { paddr: KERNEL, vaddr: STEXT, size: BigInt(KERNEL_SIZE) },
-    ram: [...low, ...ram.ranges],
+    ram: [...low, ...ram],
     pageOffset: PAGE_OFFSET,
   });
 }

@@ -43,6 +43,10 @@ export const BOOT_RAM: RangeSet = RangeSet.of([
   HIGH_RAM,
 ]);
 
+/** Control pages and whatever segments stand between them take so much from the start of crash memory. */
+export const CONTROL_PAGES_SPAN = 0xa000n;
+const KIMAGE_BYTES = 1024;
+
 export interface FakeKernelOptions {
   readonly ram?: RangeSet;
   readonly cpus?: number;
@@ -84,9 +88,19 @@ export class FakeKernel {
     this.memory.poke(PLACES.imagePointer, le64(kimage === 0n ? 0n : PAGE_OFFSET + kimage));
   }
 
-  /** `struct kimage` of a capture image, and the pointer to it. */
+  /**
+   * `struct kimage` of a capture image, and the pointer to it. Its control pages end {@link CONTROL_PAGES_SPAN} behind the start
+   * of the last range of crash memory.
+   */
   setImage(entry: bigint, segments: readonly PhysicalRange[], address: bigint = PLACES.kimage): void {
-    const bytes = new Uint8Array(Math.max(576, 64 + segments.length * 32));
+    const bytes = new Uint8Array(KIMAGE_BYTES);
+    for (const at of [576, 592, 608]) {
+      const self = le64(PAGE_OFFSET + address + BigInt(at));
+      bytes.set(self, at);
+      bytes.set(self, at + 8);
+    }
+    const bottom = this.crashMemory.ranges.at(-1)?.start ?? 0n;
+    bytes.set(le64(bottom + CONTROL_PAGES_SPAN - 1n), 624);
     bytes.set(le64(entry), 24);
     bytes.set(le64(BigInt(segments.length)), 56);
     segments.forEach(({ start, end }, i) => {

@@ -20,7 +20,20 @@ export function panicView(memory: FakeMemory, image: LoadedImage): PanicView {
   const match = /elfcorehdr=(?:0x([0-9a-f]+)|(\d+)K)/.exec(line);
   if (!match) return { outcome: "no-vmcore" };
   const address = match[1] === undefined ? BigInt(match[2]!) * 1024n : BigInt(`0x${match[1]}`);
+  const size = 64n + 56n * BigInt(Buffer.from(memory.peek(address + 56n, 2)).readUInt16LE());
+  if (isCaptureRam(memory, image, address, address + size)) return { outcome: "no-vmcore" };
   return vmcore(memory, address);
+}
+
+/** Whether the capture kernel's e820 table gives it any of [start, end) as RAM: it would be overwritten. */
+function isCaptureRam(memory: FakeMemory, image: LoadedImage, start: bigint, end: bigint): boolean {
+  const params = Buffer.from(memory.peek(image.segments.get("boot-params")!.start, 4096));
+  for (let i = 0; i < params.readUInt8(0x1e8); i++) {
+    const from = params.readBigUInt64LE(0x2d0 + i * 20);
+    const size = params.readBigUInt64LE(0x2d8 + i * 20);
+    if (params.readUInt32LE(0x2e0 + i * 20) === 1 && from < end && start < from + size) return true;
+  }
+  return false;
 }
 
 function passesPurgatory(memory: FakeMemory, { tableAddress, digestAddress }: LoadedImage): boolean {

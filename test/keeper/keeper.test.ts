@@ -268,12 +268,83 @@ describe.each(FORMS)("with an image of form %s", (form: Form) => {
   });
 });
 
-test("a header that outgrows its segment is refused before the machine is paused", async () => {
+describe.each(["file", "load"] satisfies Form[])("a header of form %s that outgrows its segment", (form) => {
+  const MANY = 300;
+  const all = Array.from({ length: MANY }, (_, i) => slots(2 * i));
+
+  test("moves in one pause, grows there, and loses there what is gone", async () => {
+    const target = new FakeTarget(form);
+    const keeper = keeperOf(target);
+    for (const range of all) target.add(range);
+    const { before, after, installed } = await keeper.reconcile();
+    expect(after.verdict).toBe("accurate");
+    expect(after.image?.headerAddress).not.toBe(before.image?.headerAddress);
+    expect(installed?.writes.map(({ what }) => what)).toContain("command-line");
+    expect(target.pauses).toBe(1);
+    expect(dump(target)).toEqual(armedWith(target, all));
+    target.add(slots(2 * MANY));
+    const next = await keeper.reconcile();
+    expect(next.after.image?.headerAddress).toBe(after.image?.headerAddress);
+    expect(next.installed?.writes.map(({ what }) => what)).toEqual(["header", "digest"]);
+    expect(dump(target)).toEqual(armedWith(target, [...all, slots(2 * MANY)]));
+    for (const range of all.slice(10)) target.remove(range);
+    expect((await keeper.reconcile()).after.verdict).toBe("accurate");
+    expect(dump(target)).toEqual(armedWith(target, [...all.slice(0, 10), slots(2 * MANY)]));
+    // Another keeper finds it too.
+    expect((await keeperOf(target).audit()).verdict).toBe("accurate");
+  });
+
+  test("is left where it is while nothing was written, and is armed, whichever write fails", async () => {
+    for (let failing = 0; failing < 6; failing++) {
+      const target = new FakeTarget(form);
+      for (const range of all) target.add(range);
+      let writes = 0;
+      target.memory.onWrite = ({ address, length }) => {
+        if (writes++ === failing)
+          throw new MemoryAccessError("write", address, length, "the socket was closed");
+      };
+      const before = target.memory.snapshot();
+      await expect(keeperOf(target).reconcile()).rejects.toBeInstanceOf(MemoryAccessError);
+      expect(target.memory.differences(before)).toEqual([]);
+      expect(dump(target)).toEqual(armedWith(target, []));
+      expect(target.running).toBe(true);
+    }
+  });
+
+  test("is not moved in an image that the guest replaces right before the pause, but in the next one", async () => {
+    const target = new FakeTarget(form);
+    for (const range of all) target.add(range);
+    target.beforePause.push(() => target.reload(form, { seed: 4321 }));
+    expect((await keeperOf(target).reconcile()).after.verdict).toBe("accurate");
+    expect(dump(target)).toEqual(armedWith(target, all));
+  });
+
+  test("stays where it is where there is no place, which is told before the machine is paused", async () => {
+    const target = new FakeTarget(form, { parameters: "memmap=exactmap" });
+    for (const range of all) target.add(range);
+    await expect(keeperOf(target).reconcile()).rejects.toMatchObject({
+      kind: "header-too-large",
+      message: expect.stringContaining("the old header stays"),
+    });
+    expect(target.pauses).toBe(0);
+    expect(target.memory.writes).toEqual([]);
+    expect(dump(target)).toEqual(armedWith(target, []));
+  });
+});
+
+test("loads that the loader left apart are joined, as many as needed, before a header moves", async () => {
   const target = new FakeTarget("file");
-  for (let i = 0; i < 70; i++) target.add(slots(2 * i));
-  await expect(keeperOf(target).reconcile()).rejects.toMatchObject({ kind: "header-too-large" });
-  expect(target.pauses).toBe(0);
-  expect(dump(target)).toEqual(armedWith(target, []));
+  target.reload("file", { extraRam: Array.from({ length: 60 }, (_, i) => slots(i)), apart: true });
+  const keeper = keeperOf(target);
+  for (let i = 0; i < 60; i++) target.add(slots(i));
+  expect((await keeper.audit()).verdict).toBe("accurate");
+  const more = Array.from({ length: 10 }, (_, i) => slots(100 + 2 * i));
+  for (const range of more) target.add(range);
+  const { before, after } = await keeper.reconcile();
+  expect(after.verdict).toBe("accurate");
+  expect(after.image?.headerAddress).toBe(before.image?.headerAddress);
+  expect(after.image?.header.programHeaders).toHaveLength(72);
+  expect(dump(target)).toEqual(armedWith(target, [slots(0, 60), ...more]));
 });
 
 test("a keeper that knew the kernel before a reset finds the one after it", async () => {

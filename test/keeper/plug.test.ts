@@ -195,12 +195,37 @@ describe.each(FORMS)("with an image of form %s", (form: Form) => {
   });
 });
 
-test("a header without room for one more program header gets nothing plugged", async () => {
-  const target = new FakeTarget("file");
+/** An image whose header has no room left, with a DIMM in every second place. */
+const full = async (parameters?: string): Promise<{ target: FakeTarget; keeper: Keeper; room: number }> => {
+  const target = new FakeTarget("file", parameters === undefined ? {} : { parameters });
   const keeper = keeperOf(target);
   const room = Math.floor((4096 - 64) / 56) - target.image.header.programHeaders.length;
   for (let i = 0; i < room; i++) target.add(slots(2 * i));
   await keeper.reconcile();
-  await expect(plugMemory(target, keeper, SIZE)).rejects.toMatchObject({ kind: "header-too-large" });
-  expect(hotpluggableMemory(await target.layout()).ranges).toHaveLength(room);
+  return { target, keeper, room };
+};
+
+describe("a header without room for one more program header", () => {
+  test("moves to where it has room before anything is plugged", async () => {
+    const { target, keeper, room } = await full();
+    // The highest DIMM is followed by a hole.
+    target.add(slots(2 * room, 1));
+    target.remove(slots(2 * room, 1));
+    const old = (await keeper.audit()).image!;
+    const { after } = await plugMemory(target, keeper, SIZE);
+    expect(after.verdict).toBe("accurate");
+    expect(after.image?.headerAddress).not.toBe(old.headerAddress);
+    const devices = hotpluggableMemory(await target.layout());
+    expect(dump(target)).toEqual(armedWith(target, devices.ranges));
+    expect(devices.bytes).toBe(BigInt(room) * SIZE + SIZE);
+  });
+
+  test("gets nothing plugged where it cannot be moved", async () => {
+    const { target, keeper, room } = await full("memmap=exactmap");
+    await expect(plugMemory(target, keeper, SIZE)).rejects.toMatchObject({
+      kind: "header-too-large",
+      message: expect.stringMatching(/^Nothing was plugged\..*memmap=/),
+    });
+    expect(hotpluggableMemory(await target.layout()).ranges).toHaveLength(room);
+  });
 });
