@@ -1,5 +1,5 @@
 /** The kernel's own data as bytes: VMCOREINFO note, `struct resource`, `kexec_crash_image`, `struct kimage`, CPU notes. */
-import { u64, u64Bytes } from "../image/bytes.ts";
+import { equalBytes, u64, u64Bytes } from "../image/bytes.ts";
 import { VMCOREINFO_NOTE_SIZE } from "../image/vmcoreinfo.ts";
 import type { PhysicalRange } from "../layout/range.ts";
 import { type Blueprint, KERNEL_DATA } from "./blueprint.ts";
@@ -17,7 +17,17 @@ const KIMAGE_SIZE = 1024;
 /** IORESOURCE_BUSY | IORESOURCE_SYSTEM_RAM, as a running kernel has it for crash memory. */
 const CRASH_RESOURCE_FLAGS = 0x8100_0200n;
 /** Offsets in `struct kimage`, the same on 5.10, 6.1 and 6.12 (read off running kernels). */
-const KIMAGE = { start: 24, nrSegments: 56, segments: 64, segmentSize: 32 } as const;
+const KIMAGE = {
+  start: 24,
+  controlCodePage: 32,
+  nrSegments: 56,
+  segments: 64,
+  segmentSize: 32,
+  lists: 576,
+  controlPage: 624,
+} as const;
+/** `control_pages`, `dest_pages`, `unusable_pages`: empty in an image of kdump. */
+const LIST_HEADS = 3;
 /** `elf_prstatus`: registers begin here, in the order of `struct user_regs_struct`. */
 const PRSTATUS_REGISTERS = 112;
 
@@ -29,6 +39,8 @@ export interface LoadedKimage {
   readonly address: bigint;
   readonly entry: bigint;
   readonly segments: readonly Segment[];
+  /** What the kernel allocated in crash memory besides: code and page tables with which a panic leaves it. */
+  readonly controlPages: PhysicalRange;
 }
 
 /** Puts a booted kernel's data into `memory`; nothing is loaded. */
@@ -57,9 +69,24 @@ export function setImagePointer(
   memory.poke(place, u64Bytes(kimage === undefined ? 0n : blueprint.pageOffset + kimage));
 }
 
-/** Writes a `struct kimage` at `address`. */
-export function writeKimage(memory: SparseMemory, { address, entry, segments }: LoadedKimage): void {
+/** Writes a `struct kimage` at `address`, and its control pages. */
+export function writeKimage(
+  memory: SparseMemory,
+  { pageOffset }: Blueprint,
+  { address, entry, segments, controlPages }: LoadedKimage,
+): void {
   const bytes = new Uint8Array(KIMAGE_SIZE);
+  // A `struct page *` in a real kernel; here it says where the page is.
+  bytes.set(u64Bytes(controlPages.start), KIMAGE.controlCodePage);
+  for (let i = 0; i < LIST_HEADS; i++) {
+    const at = KIMAGE.lists + i * 16;
+    const self = u64Bytes(pageOffset + address + BigInt(at));
+    bytes.set(self, at);
+    bytes.set(self, at + 8);
+  }
+  // The last byte of the last control page (kimage_alloc_crash_control_pages).
+  bytes.set(u64Bytes(controlPages.end - 1n), KIMAGE.controlPage);
+  memory.poke(controlPages.start, controlCode(controlPages));
   bytes.set(u64Bytes(entry), KIMAGE.start);
   bytes.set(u64Bytes(BigInt(segments.length)), KIMAGE.nrSegments);
   segments.forEach(({ start, end }, i) => {
@@ -86,7 +113,26 @@ export function readLoadedKimage(memory: SparseMemory, blueprint: Blueprint): Lo
     const start = u64(bytes, at + 16);
     return { start, end: start + u64(bytes, at + 24) };
   });
-  return { address, entry: u64(bytes, KIMAGE.start), segments };
+  const controlPages = {
+    start: u64(bytes, KIMAGE.controlCodePage),
+    end: u64(bytes, KIMAGE.controlPage) + 1n,
+  };
+  return { address, entry: u64(bytes, KIMAGE.start), segments, controlPages };
+}
+
+/** Most control pages that a kernel needs: some for each GiB of RAM. */
+const MAX_CONTROL_PAGES = 1n << 20n;
+
+/** Whether an image's control pages are what the kernel wrote there: a panic runs through them. */
+export function hasControlPages(memory: SparseMemory, { controlPages }: LoadedKimage): boolean {
+  const size = controlPages.end - controlPages.start;
+  if (size <= 0n || size > MAX_CONTROL_PAGES) return false;
+  return equalBytes(memory.peek(controlPages.start, Number(size)), controlCode(controlPages));
+}
+
+/** Stands in for control code and page tables. */
+function controlCode({ start, end }: PhysicalRange): Uint8Array {
+  return noise(Number(end - start), 11);
 }
 
 /** Where a new `struct kimage` goes: not where the old one is, which is freed but not cleared. */

@@ -89,9 +89,8 @@ export function loadImage(
       ? fileLoad(memory, sha256, system, request, room)
       : toolsLoad(memory, sha256, system, request, room);
   const controlPages = room.lowest(CONTROL_PAGES, 2n * BigInt(PAGE_SIZE));
-  memory.poke(controlPages.start, noise(Number(CONTROL_PAGES), 11));
   const address = nextKimageAddress(blueprint, old?.address);
-  writeKimage(memory, { address, entry, segments: image.segments });
+  writeKimage(memory, blueprint, { address, entry, segments: image.segments, controlPages });
   setImagePointer(memory, blueprint, address);
   return { call: request.call, controlPages, ...image };
 }

@@ -3,11 +3,11 @@ import { elfcorehdrOf, hasParameter } from "../image/command-line.ts";
 import type { Sha256 } from "../image/hash.ts";
 import { RangeSet } from "../layout/range-set.ts";
 import { readBootParams } from "./boot-params.ts";
-import { cpuNote, crashNoteOf, readLoadedKimage } from "./kernel-data.ts";
+import { cpuNote, crashNoteOf, hasControlPages, readLoadedKimage } from "./kernel-data.ts";
 import type { SparseMemory } from "./memory.ts";
 import { passesCheck, readPurgatory } from "./purgatory.ts";
 import { dumpableMemory, type SystemState } from "./system.ts";
-import { parseCoreHeader, type Vmcore } from "./vmcore.ts";
+import { coreHeaderBytes, parseCoreHeader, type Vmcore } from "./vmcore.ts";
 
 /** What a panic gives. */
 export type PanicResult =
@@ -30,6 +30,8 @@ export function panicMachine(memory: SparseMemory, sha256: Sha256, system: Syste
   // __crash_kexec: without an image nothing of this happens.
   if (!image) return { kind: "no image" };
   for (let cpu = 0; cpu < cpus.present; cpu++) memory.poke(crashNoteOf(blueprint, cpu), cpuNote(cpu));
+  if (!hasControlPages(memory, image))
+    return { kind: "hang", reason: "the pages through which the kernel is left were overwritten" };
   const program = readPurgatory(memory, image.entry);
   if (!program) return { kind: "hang", reason: `there is no purgatory at 0x${image.entry.toString(16)}` };
   if (!passesCheck(memory, sha256, program))
@@ -46,7 +48,8 @@ export function panicMachine(memory: SparseMemory, sha256: Sha256, system: Syste
       kind: "refused",
       reason: "the command line names no elfcorehdr=: the capture kernel makes no /proc/vmcore",
     };
-  if (boot.ram.contains(address))
+  const header = { start: address, end: address + BigInt(coreHeaderBytes(memory, address)) };
+  if (boot.ram.overlaps(header))
     return {
       kind: "refused",
       reason: "the capture kernel has overwritten the core header: it is in its own memory",

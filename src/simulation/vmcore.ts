@@ -190,6 +190,11 @@ export function parseCoreHeader(memory: SparseMemory, address: bigint, unreadabl
   return { vmcore: new Vmcore(memory, head, mappings, loads, countCpus(noteBytes), unreadable) };
 }
 
+/** Bytes of the core header at `address`, as far as its `e_phnum` says. */
+export function coreHeaderBytes(memory: SparseMemory, address: bigint): number {
+  return EHDR + (u32(memory.peek(address + 0x38n, 4), 0) & 0xffff) * PHDR;
+}
+
 /** What the kernel finds wrong with a file header, or undefined. */
 function sanity(file: Uint8Array): string | undefined {
   const checks: readonly (readonly [boolean, string])[] = [
