@@ -39,6 +39,8 @@ export class HeaderFileError extends Error {
 const LARGEST_HEADER = EHDR_SIZE + 65_534 * PHDR_SIZE;
 /** Pages that look like core headers and are tried as one; each may have 65,534 program headers. */
 const MAX_HEADERS = 64;
+/** Headers for which a digest is looked for, which takes a look at all of the file; an image that moved has two. */
+const MAX_SEARCHES = 4;
 /** Different addresses that command lines in a file name. */
 const MAX_NAMED = 64;
 /** A copy of crash memory is read whole; `crashkernel=` on the largest machines asks for some GiB. */
@@ -80,6 +82,8 @@ async function readCrashMemory(path: string, file: FileMemory): Promise<HeaderFi
   const lines = await commandLinesIn(file);
   const { coreHeaders } = await scanPages(file, await file.ranges());
   let doubt: CoreHeaderError | undefined;
+  let first: HeaderFile | undefined;
+  let searches = 0;
   for (const offset of lines.size === 0 ? [] : coreHeaders.slice(0, MAX_HEADERS)) {
     // A header lies on a page, in the machine as in the file.
     const named = [...lines].find(([each]) => each >= offset && each % BigInt(PAGE_SIZE) === 0n);
@@ -97,8 +101,20 @@ async function readCrashMemory(path: string, file: FileMemory): Promise<HeaderFi
     const crashMemory = RangeSet.of(await memory.ranges());
     const { digest } = await findDigestOfImage(memory, nodeSha256, address, crashMemory, undefined);
     const commandLine = { address: address - offset + line.address, text: line.text };
-    return { kind: "crash-memory", header, headerAddress: address, crashMemory, digest, commandLine };
+    const found = {
+      kind: "crash-memory",
+      header,
+      headerAddress: address,
+      crashMemory,
+      digest,
+      commandLine,
+    } as const;
+    first ??= found;
+    // Of a header that has moved, the old one is still there and comes first: only the right place has a digest.
+    if (digest.state !== "not-found" || ++searches === MAX_SEARCHES)
+      return digest.state === "not-found" ? first : found;
   }
+  if (first) return first;
   if (doubt) throw doubt;
   const many =
     coreHeaders.length > MAX_HEADERS

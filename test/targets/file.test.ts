@@ -5,7 +5,11 @@ import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { encodeCoreHeader } from "../../src/elfcore/encode.ts";
 import { CoreHeaderError } from "../../src/elfcore/error.ts";
 import { type CoreHeader, PT_LOAD } from "../../src/elfcore/header.ts";
+import { Keeper } from "../../src/keeper/keeper.ts";
 import { HeaderFileError, readHeaderFile } from "../../src/targets/file.ts";
+import { nodeSha256 } from "../../src/targets/sha256.ts";
+import { FakeTarget, slots } from "../keeper/fake-target.ts";
+import { CRASH } from "../image/fake-machine.ts";
 import { sample, sampleBytes } from "../elfcore/samples.ts";
 
 let directory = "";
@@ -77,6 +81,22 @@ describe("a file", () => {
     if (read.kind !== "crash-memory") return;
     expect(read.crashMemory.ranges).toEqual([{ start: base, end: base + BigInt(COPY_SIZE) }]);
     expect(read.commandLine.text).toMatch(/^console=ttyS0 elfcorehdr=0x[0-9a-f]+ panic=5$/);
+  });
+
+  it("of crash memory in which the header has moved is read where it is now", async () => {
+    const target = new FakeTarget("file");
+    for (let i = 0; i < 80; i++) target.add(slots(2 * i));
+    const { before, after } = await new Keeper(target, nodeSha256).reconcile();
+    const read = await readHeaderFile(
+      await file(target.memory.peek(CRASH.start, Number(CRASH.end - CRASH.start))),
+    );
+    expect(after.image?.headerAddress).not.toBe(before.image?.headerAddress);
+    expect(read).toMatchObject({
+      kind: "crash-memory",
+      header: after.image?.header,
+      headerAddress: after.image?.headerAddress,
+      digest: { state: "covers-header" },
+    });
   });
 
   it.each([
