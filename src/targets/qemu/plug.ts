@@ -9,6 +9,8 @@ export interface DimmRequest {
   readonly size: bigint;
   /** The device's id; the first free `kdh-mem0`, `kdh-mem1`, ... unless told. */
   readonly id?: string | undefined;
+  /** Guest physical address; QEMU takes the lowest that is free unless told. */
+  readonly address?: bigint | undefined;
   /** NUMA node; QEMU takes 0 unless told. */
   readonly node?: number | undefined;
   /** Put it where we can reach it without stopping the guest: a memfd, or a file at `path`. */
@@ -63,6 +65,7 @@ export async function plugDimm(
       driver: "pc-dimm",
       id,
       memdev,
+      ...(request.address === undefined ? {} : { addr: request.address }),
       ...(request.node === undefined ? {} : { node: request.node }),
     });
   } catch (error) {

@@ -1,0 +1,229 @@
+/** Headers that outgrow their segment, on real kernels: where control pages are, and dumps from a header that has moved. */
+import { afterAll, describe, expect, test } from "vitest";
+import { PAGE_SIZE } from "../../src/image/bytes.ts";
+import { readControlPagesEnd } from "../../src/image/control-pages.ts";
+import type { CaptureImage } from "../../src/image/locate.ts";
+import type { PhysicalMemory } from "../../src/image/memory.ts";
+import { Keeper } from "../../src/keeper/keeper.ts";
+import { comparePages, PAGES_PER_DIMM, readVmcore } from "../../src/lab/evidence.ts";
+import { KERNEL_SERIES, type KernelSeries } from "../../src/lab/fetch/kernel.ts";
+import type { LabGuest } from "../../src/lab/guest.ts";
+import {
+  fillMemory,
+  type LoadCall,
+  loadCaptureKernel,
+  onlineMemory,
+  panic,
+  waitUntilOnline,
+} from "../../src/lab/guest-actions.ts";
+import type { PhysicalRange } from "../../src/layout/range.ts";
+import { RangeSet } from "../../src/layout/range-set.ts";
+import { seededRandom } from "../../src/simulation/random.ts";
+import { QemuGuest } from "../../src/targets/qemu/guest.ts";
+import { plugDimm } from "../../src/targets/qemu/plug.ts";
+import { QemuMachine } from "../../src/targets/qemu/machine.ts";
+import { nodeSha256 } from "../../src/targets/sha256.ts";
+import { type Lab, openLab } from "./lab.ts";
+
+const MIB = 1n << 20n;
+const CALLS: readonly LoadCall[] = ["kexec_file_load", "kexec_load"];
+/** QEMU's hot-pluggable memory begins here in a guest of 1 GiB. */
+const HOT = 4n << 30n;
+/** The smallest DIMM that Linux takes, with a hole of the same size behind each. */
+const DIMM = 128n * MIB;
+const PITCH = 2n * DIMM;
+
+const labs = new Map<KernelSeries, Lab>();
+for (const series of KERNEL_SERIES) {
+  const lab = await openLab(`headers that outgrow their segment on Linux ${series}`, series);
+  if (lab) labs.set(series, lab);
+}
+afterAll(async () => {
+  for (const lab of labs.values()) await lab.close();
+});
+
+describe.each(KERNEL_SERIES)("Linux %s", (series) => {
+  test.skipIf(!labs.has(series))(
+    "writes nothing into crash memory above control_page but the segments",
+    async () => {
+      await using guest = await labs.get(series)!.boot();
+      await using machine = await QemuMachine.open(guest.qmpPath);
+      for (const load of CALLS) {
+        await clearCrashMemory(guest, machine.memory);
+        await loadCaptureKernel(guest.agent, { load, acpiNoMemhotplug: true });
+        const { image } = await new Keeper(machine, nodeSha256).audit();
+        const { crash, end } = await controlPages(machine.memory, image!);
+        const others = RangeSet.of([crash]).subtract(segmentsOf(image!));
+        const written = await pagesWithData(machine.memory, others);
+        console.log(
+          `${series} ${load}: crash memory ${RangeSet.of([crash]).toString()}, control pages end at 0x${end.toString(16)}, with data outside of segments: ${written.toString()}`,
+        );
+        // Page tables, at least: one page of each level and one for each GiB.
+        expect(written.bytes).toBeGreaterThanOrEqual(BigInt(4 * PAGE_SIZE));
+        expect(written.subtract(RangeSet.of([{ start: crash.start, end }])).ranges).toEqual([]);
+      }
+    },
+  );
+});
+
+/** Linux >= 6.6 rewrites the header of a kexec_file_load image itself, in its old place: it is not moved. */
+const MOVABLE = KERNEL_SERIES.flatMap((series) => CALLS.map((load) => ({ series, load }))).filter(
+  ({ series, load }) => series !== "6.12" || load !== "kexec_file_load",
+);
+
+describe.each(MOVABLE)("Linux $series, loaded by $load", ({ series, load }) => {
+  test.skipIf(!labs.has(series))(
+    "dumps added memory from a header that was moved before it was needed",
+    async () => {
+      await using guest = await labs.get(series)!.bootLoaded({ load });
+      await using machine = await QemuMachine.open(guest.qmpPath);
+      await using lab = await QemuGuest.open(guest.labQmpPath);
+      const keeper = new Keeper(machine, nodeSha256);
+      const { image } = await keeper.audit();
+      await keeper.makeRoom(image!);
+      const pause = machine.guest.lastPauseMicroseconds;
+      const moved = (await keeper.audit()).image!;
+      expect(moved.headerAddress).not.toBe(image!.headerAddress);
+      console.log(
+        `${series} ${load}: header moved from 0x${image!.headerAddress.toString(16)} to 0x${moved.headerAddress.toString(16)} (${moved.headerCapacity} bytes), pause ${pause} us; ${moved.commandLine?.text}`,
+      );
+      const dimms = await plugWithHoles(lab, 0, 2);
+      await waitUntilOnline(guest.agent, dimms);
+      await fillMemory(guest.agent, 256);
+      const { after } = await keeper.reconcile();
+      expect(after.verdict).toBe("accurate");
+      expect(after.image?.headerAddress).toBe(moved.headerAddress);
+      await expectCompleteDump(guest, lab, dimms, 2);
+    },
+  );
+});
+
+describe.skipIf(!labs.has("6.1"))("Linux 6.1 with more DIMMs than its header has room for", () => {
+  const COUNT = 72;
+
+  test("gives an incomplete dump without us", async () => {
+    await using guest = await labs.get("6.1")!.bootLoaded();
+    await using lab = await QemuGuest.open(guest.labQmpPath);
+    const dimms = await plugWithHoles(lab, 0, COUNT);
+    await waitUntilOnline(guest.agent, dimms);
+    expect(await panic(guest)).toBe(true);
+    const vmcore = await readVmcore(guest.agent);
+    expect(RangeSet.of(dimms).subtract(vmcore!.described).bytes).toBe(BigInt(COUNT) * DIMM);
+  });
+
+  test("gives a complete dump with us: the header moves, and grows where it is then", async () => {
+    await using guest = await labs.get("6.1")!.bootLoaded();
+    await using machine = await QemuMachine.open(guest.qmpPath);
+    await using lab = await QemuGuest.open(guest.labQmpPath);
+    const keeper = new Keeper(machine, nodeSha256);
+    const first = await plugWithHoles(lab, 0, COUNT - 12);
+    const inPlace = await keeper.reconcile();
+    const second = await plugWithHoles(lab, first.length, 10);
+    const move = await keeper.reconcile();
+    const third = await plugWithHoles(lab, first.length + second.length, 2);
+    const grown = await keeper.reconcile();
+    const dimms = [...first, ...second, ...third];
+    for (const [what, { after, installed }] of Object.entries({ inPlace, move, grown })) {
+      console.log(
+        `${what}: ${after.image?.header.programHeaders.length} program headers at 0x${after.image?.headerAddress.toString(16)} (${after.image?.headerCapacity} bytes), ${installed?.writes.map(({ what: w, after: bytes }) => `${w} ${bytes.length}`).join(", ")}, pause ${installed?.pauseMicroseconds} us`,
+      );
+      expect(after.verdict).toBe("accurate");
+    }
+    expect(inPlace.after.image?.headerAddress).toBe(inPlace.before.image?.headerAddress);
+    expect(move.after.image?.headerAddress).not.toBe(inPlace.after.image?.headerAddress);
+    expect(move.after.image!.header.programHeaders.length).toBeGreaterThan(72);
+    expect(grown.after.image?.headerAddress).toBe(move.after.image?.headerAddress);
+    expect(grown.installed?.writes.map(({ what }) => what)).toEqual(["header", "digest"]);
+    await waitUntilOnline(guest.agent, dimms);
+    await fillMemory(guest.agent, 1024);
+    await expectCompleteDump(guest, lab, dimms, 4);
+  });
+});
+
+/** Adds DIMMs of 128 MiB, a hole of the same size behind each: no two can be one PT_LOAD. */
+async function plugWithHoles(lab: QemuGuest, from: number, count: number): Promise<readonly PhysicalRange[]> {
+  const ranges: PhysicalRange[] = [];
+  for (let i = from; i < from + count; i++) {
+    const start = HOT + BigInt(i) * PITCH;
+    await plugDimm(lab.qmp, { size: DIMM, address: start });
+    ranges.push({ start, end: start + DIMM });
+  }
+  await lab.memory.refresh();
+  return ranges;
+}
+
+/** Panics: all that is online is described, and pages of `dimms` that hold data are read through /proc/vmcore and are equal. */
+async function expectCompleteDump(
+  guest: LabGuest,
+  lab: QemuGuest,
+  dimms: readonly PhysicalRange[],
+  compared: number,
+): Promise<void> {
+  const online = await onlineMemory(guest.agent);
+  expect(RangeSet.of(dimms).subtract(online).ranges).toEqual([]);
+  expect(await panic(guest)).toBe(true);
+  const vmcore = await readVmcore(guest.agent);
+  expect(vmcore).toBeDefined();
+  expect(online.subtract(vmcore!.described).ranges).toEqual([]);
+  // The guest fills some of them; pages without data prove nothing.
+  const filled: PhysicalRange[] = [];
+  for (const range of dimms.toReversed()) {
+    const middle = await lab.memory.read(range.start + DIMM / 2n, PAGE_SIZE);
+    if (filled.length < compared && middle.some((byte) => byte !== 0)) filled.push(range);
+  }
+  expect(filled).toHaveLength(compared);
+  const random = seededRandom(20201214);
+  for (const range of filled) {
+    const { equal, nonZero } = await comparePages(guest.agent, lab.memory, vmcore!, range, random);
+    expect(equal).toBe(PAGES_PER_DIMM);
+    expect(nonZero).toBeGreaterThan(PAGES_PER_DIMM / 2);
+  }
+  await guest.agent.finish("capture");
+}
+
+/** Segments of the loaded image. */
+function segmentsOf(image: CaptureImage): RangeSet {
+  return RangeSet.of(
+    image.kimage!.segments.map(({ address, size }) => ({ start: address, end: address + BigInt(size) })),
+  );
+}
+
+async function controlPages(
+  memory: PhysicalMemory,
+  image: CaptureImage,
+): Promise<{ readonly crash: PhysicalRange; readonly end: bigint }> {
+  const crash = image.crashMemory.ranges.find(
+    ({ start, end }) => start <= image.kimage!.entry && image.kimage!.entry < end,
+  )!;
+  const end = await readControlPagesEnd(memory, image.kimage!, image.kernel!.pageOffset!, crash);
+  expect(end).toBeDefined();
+  return { crash, end: end! };
+}
+
+/** Zeros in all of crash memory, from outside, with nothing loaded: what is there afterwards, the load wrote. */
+async function clearCrashMemory(guest: LabGuest, memory: PhysicalMemory): Promise<void> {
+  await guest.agent.run("kexec -p -u; kexec -s -p -u");
+  const text = await guest.agent.output("grep 'Crash kernel' /proc/iomem");
+  for (const [, first, last] of text.matchAll(/([0-9a-f]+)-([0-9a-f]+) :/g)) {
+    const end = BigInt(`0x${last}`) + 1n;
+    const zeros = new Uint8Array(16 * 1024 * 1024);
+    for (let at = BigInt(`0x${first}`); at < end; at += BigInt(zeros.length))
+      await memory.write(at, end - at < BigInt(zeros.length) ? zeros.subarray(0, Number(end - at)) : zeros);
+  }
+}
+
+async function pagesWithData(memory: PhysicalMemory, where: RangeSet): Promise<RangeSet> {
+  const found: PhysicalRange[] = [];
+  const zeros = Buffer.alloc(PAGE_SIZE);
+  for (const { start, end } of where) {
+    for (let at = start; at < end; at += 4n * MIB) {
+      const bytes = await memory.read(at, Number(end - at < 4n * MIB ? end - at : 4n * MIB));
+      for (let page = 0; page < bytes.length; page += PAGE_SIZE) {
+        if (zeros.equals(bytes.subarray(page, page + PAGE_SIZE))) continue;
+        const from = at + BigInt(page);
+        found.push({ start: from, end: from + BigInt(PAGE_SIZE) });
+      }
+    }
+  }
+  return RangeSet.of(found);
+}
