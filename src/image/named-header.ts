@@ -8,6 +8,7 @@ import type { RangeSet } from "../layout/range-set.ts";
 import { type BootParams, E820_RAM, findBootParams, overlaps } from "./boot-params.ts";
 import { elfcorehdrOf } from "./command-line.ts";
 import { type Kimage, segmentHolding } from "./kimage.ts";
+import type { CaptureImage } from "./locate.ts";
 import type { PhysicalMemory } from "./memory.ts";
 
 /** A header by the image's own account. */
@@ -28,6 +29,11 @@ export async function findNamedHeader(
   const address = boot && elfcorehdrOf(boot.commandLine.text);
   if (!boot || address === undefined) return undefined;
   return { address, boot, moved: crashMemory.contains(address) && !segmentHolding(segments, address) };
+}
+
+/** Whether the header of `image` has left its segment; false where no kernel says what the segments are. */
+export function hasMoved({ kimage, headerAddress }: Pick<CaptureImage, "kimage" | "headerAddress">): boolean {
+  return kimage !== undefined && segmentHolding(kimage.segments, headerAddress) === undefined;
 }
 
 /**

@@ -3,6 +3,7 @@ import type { CoreHeader, ProgramHeader } from "../elfcore/header.ts";
 import { kindsOf } from "../elfcore/kinds.ts";
 import type { DigestFinding } from "../image/digest.ts";
 import type { CaptureImage } from "../image/locate.ts";
+import { hasMoved } from "../image/named-header.ts";
 import { formatBytes } from "../layout/range.ts";
 import { jsonAddress, jsonBytes } from "./json.ts";
 import { columns, printable } from "./text.ts";
@@ -31,7 +32,7 @@ export function headerText(header: CoreHeader): string {
 
 /** What is known of an image besides its header, as rows of name and value. */
 export function imageRows(image: CaptureImage): readonly (readonly [string, string])[] {
-  const header = `${jsonAddress(image.headerAddress)}, ${image.header.programHeaders.length} program headers, room for ${headerRoom(image.headerCapacity)}`;
+  const header = `${jsonAddress(image.headerAddress)}, ${image.header.programHeaders.length} program headers, room for ${headerRoom(image.headerCapacity)}${hasMoved(image) ? "; moved, its segment was too small" : ""}`;
   return [
     ["kernel", printable(image.vmcoreinfo.release)],
     ["crash memory", image.crashMemory.toString()],
@@ -63,6 +64,7 @@ export function imageJson(image: CaptureImage): Readonly<Record<string, unknown>
     })),
     headerAddress: jsonAddress(image.headerAddress),
     headerCapacity: image.headerCapacity,
+    headerMoved: hasMoved(image),
     programHeaders: image.header.programHeaders.length,
     digest: image.digest.state,
     commandLine: image.commandLine?.text ?? null,
