@@ -12,6 +12,7 @@ import { locateImage, type Location } from "../../src/image/locate.ts";
 import { MemoryAccessError } from "../../src/image/memory.ts";
 import { findRegionTables, regionTableAt } from "../../src/image/purgatory.ts";
 import { parseVmcoreInfo, readVmcoreInfo } from "../../src/image/vmcoreinfo.ts";
+import type { PhysicalRange } from "../../src/layout/range.ts";
 import { RangeSet } from "../../src/layout/range-set.ts";
 import { nodeSha256 } from "../../src/targets/sha256.ts";
 import { load } from "./fake-loaders.ts";
@@ -151,6 +152,41 @@ describe("every reader survives changed bytes", () => {
     );
   });
 });
+
+test("boot parameters that are changed lead a look to a header that is proven, or to none", async () => {
+  const kernel = new FakeKernel();
+  const { segments, headerAddress } = load(kernel, "file");
+  const { start, end } = segments.get("boot-params")!;
+  const good = kernel.memory.peek(start, Number(end - start));
+  // Copies of the header where it could have moved to: forged boot parameters may name one.
+  const copy = kernel.memory.peek(headerAddress, 4096);
+  for (let page = 0x100n; page < 0x120n; page++) kernel.memory.poke(CRASH.start + page * 4096n, copy);
+  const name = fc.oneof(
+    fc.nat({ max: 0x3ff }).map((page) => `elfcorehdr=0x${(CRASH.start + BigInt(page * 4096)).toString(16)}`),
+    fc.constantFrom("elfcorehdr=0xffffffffffffffff", "elfcorehdr=1K", "elfcorehdr=16E", "x".repeat(4000)),
+  );
+  const outcomes = new Set<string>();
+  await fc.assert(
+    fc.asyncProperty(changes(4096), fc.option(name), async (bytes, line) => {
+      kernel.memory.poke(start, good);
+      for (const [at, byte] of bytes) kernel.memory.poke(start + BigInt(at), Uint8Array.of(byte));
+      if (line !== null) kernel.memory.poke(start + 0x1000n, text(`${line}\0`));
+      const location = await look(kernel);
+      expect(location).toBeDefined();
+      outcomes.add(location!.found);
+      if (location?.found !== "image") return;
+      const { headerAddress: found } = location.image;
+      expect(found === headerAddress || !isIn(segments.values(), found)).toBe(true);
+      // Whatever was forged, boot parameters are in the digest.
+      expect(location.image.digest.state).not.toBe("covers-header");
+    }),
+    { numRuns: 500, seed: 6 },
+  );
+  expect(outcomes).toEqual(new Set(["image", "unknown"]));
+});
+
+const isIn = (ranges: Iterable<PhysicalRange>, address: bigint): boolean =>
+  [...ranges].some(({ start, end }) => start <= address && address < end);
 
 const look = (kernel: FakeKernel): Promise<Location | undefined> =>
   survives(() => locateImage(kernel.memory, nodeSha256));

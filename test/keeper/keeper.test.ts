@@ -330,6 +330,21 @@ describe.each(["file", "load"] satisfies Form[])("a header of form %s that outgr
     expect(target.memory.writes).toEqual([]);
     expect(dump(target)).toEqual(armedWith(target, []));
   });
+
+  test("that has no place is looked at again without hashing the image each time", async () => {
+    const target = new FakeTarget(form, { parameters: "memmap=exactmap" });
+    let hashes = 0;
+    const keeper = new Keeper(target, () => {
+      hashes++;
+      return nodeSha256();
+    });
+    await keeper.audit();
+    for (const range of all) target.add(range);
+    hashes = 0;
+    for (let i = 0; i < 3; i++)
+      await expect(keeper.update()).rejects.toMatchObject({ kind: "header-too-large" });
+    expect(hashes).toBe(0);
+  });
 });
 
 test("loads that the loader left apart are joined, as many as needed, before a header moves", async () => {
