@@ -3,7 +3,9 @@ import { afterAll, describe, expect, test } from "vitest";
 import { PAGE_SIZE } from "../../src/image/bytes.ts";
 import { readControlPagesEnd } from "../../src/image/control-pages.ts";
 import type { CaptureImage } from "../../src/image/locate.ts";
+import { hasMoved } from "../../src/image/named-header.ts";
 import type { PhysicalMemory } from "../../src/image/memory.ts";
+import type { Audit } from "../../src/keeper/audit.ts";
 import { Keeper } from "../../src/keeper/keeper.ts";
 import { comparePages, PAGES_PER_DIMM, readVmcore } from "../../src/lab/evidence.ts";
 import { KERNEL_SERIES, type KernelSeries } from "../../src/lab/fetch/kernel.ts";
@@ -75,28 +77,43 @@ describe.each(MOVABLE)("Linux $series, loaded by $load", ({ series, load }) => {
   test.skipIf(!labs.has(series))(
     "dumps added memory from a header that was moved before it was needed",
     async () => {
-      await using guest = await labs.get(series)!.bootLoaded({ load });
-      await using machine = await QemuMachine.open(guest.qmpPath);
-      await using lab = await QemuGuest.open(guest.labQmpPath);
-      const keeper = new Keeper(machine, nodeSha256);
-      const { image } = await keeper.audit();
-      await keeper.makeRoom(image!);
-      const pause = machine.guest.lastPauseMicroseconds;
-      const moved = (await keeper.audit()).image!;
-      expect(moved.headerAddress).not.toBe(image!.headerAddress);
-      console.log(
-        `${series} ${load}: header moved from 0x${image!.headerAddress.toString(16)} to 0x${moved.headerAddress.toString(16)} (${moved.headerCapacity} bytes), pause ${pause} us; ${moved.commandLine?.text}`,
-      );
-      const dimms = await plugWithHoles(lab, 0, 2);
-      await waitUntilOnline(guest.agent, dimms);
-      await fillMemory(guest.agent, 256);
-      const { after } = await keeper.reconcile();
-      expect(after.verdict).toBe("accurate");
-      expect(after.image?.headerAddress).toBe(moved.headerAddress);
-      await expectCompleteDump(guest, lab, dimms, 2);
+      const { verdict, image } = await moveThenDump(series, load, "shared");
+      expect(verdict).toBe("accurate");
+      expect(hasMoved(image!)).toBe(true);
     },
   );
 });
+
+describe.skipIf(!labs.has("6.1"))("Linux 6.1, whose RAM is no shared file", () => {
+  test("dumps added memory from a header that was moved through the gdbstub", async () => {
+    const { verdict, image } = await moveThenDump("6.1", "kexec_file_load", "private");
+    expect(verdict).toBe("accurate");
+    expect(hasMoved(image!)).toBe(true);
+  });
+});
+
+/** @returns the state before the panic. */
+async function moveThenDump(series: KernelSeries, load: LoadCall, ram: "shared" | "private"): Promise<Audit> {
+  await using guest = await labs.get(series)!.bootLoaded({ load, ram });
+  await using machine = await QemuMachine.open(guest.qmpPath);
+  await using lab = await QemuGuest.open(guest.labQmpPath);
+  const keeper = new Keeper(machine, nodeSha256);
+  const { image } = await keeper.audit();
+  await keeper.makeRoom(image!);
+  const pause = machine.guest.lastPauseMicroseconds;
+  const moved = (await keeper.audit()).image!;
+  expect(moved.headerAddress).not.toBe(image!.headerAddress);
+  console.log(
+    `${series} ${load}, ${ram} RAM: header moved from 0x${image!.headerAddress.toString(16)} to 0x${moved.headerAddress.toString(16)} (${moved.headerCapacity} bytes), pause ${pause} us; ${moved.commandLine?.text}`,
+  );
+  const dimms = await plugWithHoles(lab, 0, 2);
+  await waitUntilOnline(guest.agent, dimms);
+  await fillMemory(guest.agent, 256);
+  const { after } = await keeper.reconcile();
+  expect(after.image?.headerAddress).toBe(moved.headerAddress);
+  await expectCompleteDump(guest, lab, dimms, 2);
+  return after;
+}
 
 describe.skipIf(!labs.has("6.1"))("Linux 6.1 with more DIMMs than its header has room for", () => {
   const COUNT = 72;
