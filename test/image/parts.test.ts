@@ -178,6 +178,18 @@ describe("a region table", () => {
     expect(regionTableAt(bytes, 0, crash, [region(0, 1), region(4, 1)])).toBeUndefined();
   });
 
+  test("may list one region outside of the segments, where the header has moved to", () => {
+    const bytes = encodeRegions(good);
+    const segments = [region(0, 1), region(8, 1)];
+    const moved = region(4, 2).address;
+    expect(regionTableAt(bytes, 0, crash, segments, moved)).toEqual(good);
+    expect(regionTableAt(bytes, 0, crash, segments, moved + 4096n)).toBeUndefined();
+    expect(regionTableAt(bytes, 0, crash, [region(8, 1)], moved)).toBeUndefined();
+    // Its place has nothing of a segment.
+    expect(regionTableAt(bytes, 0, crash, [...segments, region(5, 2)], moved)).toBeUndefined();
+    expect(regionTableAt(bytes, 0, crash, [...segments, region(3, 2)], moved)).toBeUndefined();
+  });
+
   test("with a region put last keeps all others in their order", () => {
     const regions = tableOf(region(0, 1), region(4, 2), region(8, 1));
     expect(withRegionLast(regions, region(4, 2).address)).toEqual(
