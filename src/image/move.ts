@@ -30,14 +30,18 @@ import type { CaptureImage } from "./locate.ts";
 import type { PhysicalMemory } from "./memory.ts";
 import { checkPermitted } from "./permitted.ts";
 import type { PlannedWrite, WritePlan } from "./plan.ts";
-import { type DigestRegion, encodeRegions } from "./purgatory.ts";
+import { type DigestRegion, encodeRegions, MAX_HEADER_SEGMENT } from "./purgatory.ts";
 
 /** A new place is a multiple of this, which is what kexec-tools gives a header: room for 291 program headers. */
 const PLACE_UNIT = 16 * 1024;
 
-/** Bytes of the place for a header with `count` program headers: twice what it needs, so that it can grow. */
+/**
+ * Bytes of the place for a header with `count` program headers: twice what it needs, so that it can grow, but no more
+ * than a header is believed to have; the largest that there can be has room in that.
+ */
 export function placeSize(count: number): number {
-  return Math.ceil((2 * (EHDR_SIZE + count * PHDR_SIZE)) / PLACE_UNIT) * PLACE_UNIT;
+  const twice = Math.ceil((2 * (EHDR_SIZE + count * PHDR_SIZE)) / PLACE_UNIT) * PLACE_UNIT;
+  return Math.min(twice, MAX_HEADER_SEGMENT);
 }
 
 /**

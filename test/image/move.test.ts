@@ -71,6 +71,12 @@ describe.each(COVERED)("a header of form %s that outgrows its segment", (form) =
     });
     for (const { address, before: was } of plan.writes)
       expect(Buffer.compare(kernel.memory.peek(address, was.length), was)).toBe(0);
+    // Nobody looks at the new place before all else is there.
+    kernel.memory.poke(plan.writes[0]!.address, plan.writes[0]!.after);
+    expect(panicView(kernel.memory, loadedImage)).toEqual({
+      outcome: "armed",
+      described: describedMemory(image.header),
+    });
     apply(kernel, plan);
     expect(panicView(kernel.memory, loadedImage)).toEqual({
       outcome: "armed",
@@ -307,6 +313,16 @@ describe.each(COVERED)("a header of form %s that outgrows its segment", (form) =
     kernel.memory.poke(loadedImage.segments.get("initrd")!.start, Uint8Array.of(1, 2, 3));
     await expect(moveTo(kernel, image)).rejects.toMatchObject({ kind: "changed" });
   });
+});
+
+test("a place has room for twice the header, and for the largest that there can be", () => {
+  for (const count of [1, 73, 145, 146, 8000, 37_448, 37_449, 65_534]) {
+    const needed = 64 + 56 * count;
+    expect(placeSize(count) % 16_384).toBe(0);
+    expect(placeSize(count)).toBeGreaterThanOrEqual(Math.min(2 * needed, 4 * 1024 * 1024));
+    expect(placeSize(count)).toBeGreaterThan(needed);
+    expect(placeSize(count)).toBeLessThanOrEqual(4 * 1024 * 1024);
+  }
 });
 
 test("a header that the digest leaves out is not moved: the kernel rewrites it where it was", async () => {
