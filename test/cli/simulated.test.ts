@@ -47,6 +47,21 @@ test("keep --once makes it true", async () => {
   expect(stdout).toContain("(simulated): accurate");
 });
 
+test("keep --once moves a header that outgrows its segment, and says so", async () => {
+  // What touches is one program header, so it takes holes: every second DIMM is unplugged.
+  const dimms = Array.from({ length: 160 }, () => "dimm=128M");
+  const holes = Array.from({ length: 80 }, (_, i) => `unplug=dimm${2 * i + 1}`);
+  const target = `sim:6.1,${[SMALL, "slots=160", ...dimms, ...holes].join(",")}`;
+  const { code, stdout } = await ended("keep", "--once", target);
+  expect(code).toBe(0);
+  expect(stdout).toContain("installed: header, memory-map, memory-map, command-line, region-table, digest, ");
+  expect(stdout).toMatch(
+    /core header +0x[0-9a-f]+, 86 program headers, room for 291; moved, its segment was too small\n/,
+  );
+  const json = await ended("keep", "--once", target, "--json");
+  expect(JSON.parse(json.stdout)).toMatchObject({ verdict: "accurate", image: { headerMoved: true } });
+});
+
 test("keep goes on until it is interrupted, and tells of what it does line by line", async () => {
   const stop = new AbortController();
   const lines: string[] = [];
