@@ -3,7 +3,8 @@
  * and the copy of VMCOREINFO. They lie in crash memory, and no segment says so.
  *
  * `kimage_alloc_crash_control_pages` (kernel/kexec_core.c, 5.10 to 6.12) takes each from the lowest hole between the
- * segments that begins behind the one before, and keeps the end of the last in `control_page`. So none lies above it.
+ * segments that begins behind the one before, and keeps in `control_page` where the last one ends: its last byte on
+ * 5.10 and 6.1, the byte behind it on 6.12, which rounded up to whole pages is the same. So none lies above it.
  * It adds none of them to the image's list `control_pages`: that one is for images of a plain kexec, and stays empty.
  */
 import type { PhysicalRange } from "../layout/range.ts";
@@ -35,11 +36,11 @@ export async function readControlPagesEnd(
 ): Promise<bigint | undefined> {
   const start = kimage.address + BigInt(KIMAGE_SPAN);
   const bytes = await memory.read(start, SEARCHED).catch(unlessMissing);
-  const last = bytes && controlPageIn(bytes, pageOffset + start);
-  if (last === undefined || last < crash.start + BigInt(FEWEST_BYTES) - 1n || last >= crash.end)
-    return undefined;
+  const value = bytes && controlPageIn(bytes, pageOffset + start);
+  if (value === undefined) return undefined;
   const page = BigInt(PAGE_SIZE);
-  return last - (last % page) + page;
+  const end = ((value + page - 1n) / page) * page;
+  return end < crash.start + BigInt(FEWEST_BYTES) || end > crash.end ? undefined : end;
 }
 
 /** Where RAM ends behind a structure that calls itself a kimage, nothing is known. */

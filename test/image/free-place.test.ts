@@ -10,11 +10,11 @@ import {
   parseBootParams,
 } from "../../src/image/boot-params.ts";
 import { withElfcorehdr, elfcorehdrOf } from "../../src/image/command-line.ts";
-import { controlPageIn } from "../../src/image/control-pages.ts";
+import { controlPageIn, readControlPagesEnd } from "../../src/image/control-pages.ts";
 import { findFreePlace, withoutPlace } from "../../src/image/free-place.ts";
 import { RangeSet } from "../../src/layout/range-set.ts";
 import { load } from "./fake-loaders.ts";
-import { FakeKernel, le64 } from "./fake-machine.ts";
+import { BOOT_RAM, CRASH, FakeKernel, le64, PAGE_OFFSET, PLACES } from "./fake-machine.ts";
 import { changes, survives } from "./survives.ts";
 
 const PAGE = 4096n;
@@ -179,6 +179,21 @@ test("control_page is read behind three empty lists and nowhere else", () => {
   expect(controlPageIn(bytes, base)).toBe(0x5678n);
   expect(controlPageIn(bytes.subarray(0, 215), base)).toBeUndefined();
   expect(controlPageIn(bytes, base + 8n)).toBeUndefined();
+});
+
+test("the end of control pages is the same whether the kernel keeps their last byte or the one behind", async () => {
+  const kernel = new FakeKernel();
+  load(kernel, "file");
+  const kimage = { address: PLACES.kimage, entry: 0n, segments: [] };
+  const ends: unknown[] = [];
+  for (const value of [0x9fffn, 0xa000n, 0xa001n, 0x1fffn, 0x1ffen, 0xfffn]) {
+    kernel.memory.poke(PLACES.kimage + 624n, le64(CRASH.start + value));
+    const end = await readControlPagesEnd(kernel.memory, kimage, PAGE_OFFSET, CRASH);
+    ends.push(end && end - CRASH.start);
+  }
+  expect(ends).toEqual([0xa000n, 0xa000n, 0xb000n, 0x2000n, 0x2000n, undefined]);
+  const behindRam = { ...kimage, address: BOOT_RAM.ranges.at(-1)!.end - 1024n };
+  expect(await readControlPagesEnd(kernel.memory, behindRam, PAGE_OFFSET, CRASH)).toBeUndefined();
 });
 
 describe("elfcorehdr= on a command line", () => {

@@ -274,7 +274,7 @@ describe.each(COVERED)("a header of form %s that outgrows its segment", (form) =
     ],
     [
       "whose control pages end outside of crash memory",
-      (k) => k.memory.poke(PLACES.kimage + 624n, le64(CRASH.end)),
+      (k) => k.memory.poke(PLACES.kimage + 624n, le64(CRASH.end + 1n)),
       /control pages/,
     ],
     [
