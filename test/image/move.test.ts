@@ -102,13 +102,14 @@ describe.each(COVERED)("a header of form %s that outgrows its segment", (form) =
     const before = kernel.memory.snapshot();
     const plan = await moveTo(kernel, image);
     apply(kernel, plan);
-    const [header] = plan.writes;
-    const place = { start: header!.address, end: header!.address + BigInt(header!.after.length) };
+    const start = plan.writes[0]!.address;
+    const size = placeSize(headerFor(image, MANY).programHeaders.length);
+    const place = { start, end: start + BigInt(size) };
     expect(place.start % 4096n).toBe(0n);
     expect(place.start).toBeGreaterThanOrEqual(CRASH.start + CONTROL_PAGES_SPAN);
     expect(place.end).toBeLessThanOrEqual(CRASH.end);
-    for (const { start, end } of loadedImage.segments.values())
-      expect(place.end <= start || end <= place.start).toBe(true);
+    for (const segment of loadedImage.segments.values())
+      expect(place.end <= segment.start || segment.end <= place.start).toBe(true);
     const boot = loadedImage.segments.get("boot-params")!.start;
     const allowed: (readonly [bigint, bigint])[] = [
       [place.start, place.end],
@@ -120,7 +121,7 @@ describe.each(COVERED)("a header of form %s that outgrows its segment", (form) =
     ];
     const stray = kernel.memory
       .differences(before)
-      .filter((at) => !allowed.some(([start, end]) => start <= at && at < end));
+      .filter((at) => !allowed.some(([from, to]) => from <= at && at < to));
     expect(stray).toEqual([]);
     expect(plan.writes.map(({ what }) => what)).toEqual([
       "header",
@@ -172,7 +173,7 @@ describe.each(COVERED)("a header of form %s that outgrows its segment", (form) =
     const second = await planMove(kernel.memory, nodeSha256, again, larger);
     const place = second.writes[0]!;
     expect(
-      place.address + BigInt(place.after.length) <= again.headerAddress ||
+      place.address + BigInt(placeSize(larger.programHeaders.length)) <= again.headerAddress ||
         again.headerAddress + BigInt(again.headerCapacity) <= place.address,
     ).toBe(true);
     apply(kernel, second);
@@ -181,6 +182,23 @@ describe.each(COVERED)("a header of form %s that outgrows its segment", (form) =
       described: describedMemory(larger),
     });
     expect((await imageIn(kernel)).headerAddress).toBe(place.address);
+  });
+
+  test("overwrites what was left in its place by an image before, and writes no zeros over zeros", async () => {
+    const { kernel, loadedImage, image } = await loaded(form);
+    const wanted = headerFor(image, MANY);
+    const needed = 64 + 56 * wanted.programHeaders.length;
+    const clean = await moveTo(kernel, image);
+    expect(clean.writes[0]!.after).toHaveLength(needed);
+    const start = clean.writes[0]!.address;
+    kernel.memory.poke(start + BigInt(needed) + 100n, Uint8Array.of(1, 2, 3));
+    const plan = await moveTo(kernel, image);
+    expect(plan.writes[0]!.after).toHaveLength(needed + 103);
+    apply(kernel, plan);
+    const size = placeSize(wanted.programHeaders.length);
+    expect(kernel.memory.peek(start, size).subarray(needed)).toEqual(new Uint8Array(size - needed));
+    expect(panicView(kernel.memory, loadedImage).outcome).toBe("armed");
+    expect((await imageIn(kernel)).header.programHeaders).toEqual(wanted.programHeaders);
   });
 
   test("is not looked for where the guest has loaded another image since", async () => {
