@@ -183,7 +183,7 @@ test("boot parameters that are changed lead a look to a header that is proven, o
     { numRuns: 200, seed: 6 },
   );
   expect(outcomes).toEqual(new Set(["image", "unknown"]));
-});
+}, 30_000);
 
 const isIn = (ranges: Iterable<PhysicalRange>, address: bigint): boolean =>
   [...ranges].some(({ start, end }) => start <= address && address < end);
