@@ -58,9 +58,9 @@ export interface CoreHeaderInput {
  *   checked when the header is encoded.
  */
 export function buildCoreHeader(input: CoreHeaderInput): CoreHeader {
-  const programHeaders: ProgramHeader[] = input.cpuNotes.map(note);
+  const programHeaders: ProgramHeader[] = input.cpuNotes.map(noteHeader);
   if (input.vmcoreinfo !== undefined) {
-    programHeaders.push(note(input.vmcoreinfo));
+    programHeaders.push(noteHeader(input.vmcoreinfo));
   }
   if (input.kernelText !== undefined) {
     const { paddr, vaddr, size } = input.kernelText;
@@ -134,7 +134,8 @@ function alignUp(size: number, alignment: number): number {
   return Math.ceil(size / alignment) * alignment;
 }
 
-function note(location: NoteLocation): ProgramHeader {
+/** The PT_NOTE that leads to a note, in the form that both loaders write. */
+export function noteHeader(location: NoteLocation): ProgramHeader {
   return {
     p_type: PT_NOTE,
     p_flags: 0,
