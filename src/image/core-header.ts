@@ -96,7 +96,7 @@ export function isProven(header: ProvenHeader | DisprovenHeader): header is Prov
 }
 
 /** Zeros before a panic, a note named "CORE" after one (crash_save_cpu, kernel/crash_core.c). */
-function isCpuNote(bytes: Uint8Array): boolean {
+export function isCpuNote(bytes: Uint8Array): boolean {
   if (u32(bytes, 0) === 0) return bytes.every((byte) => byte === 0);
   return u32(bytes, 0) === 5 && textUntilNul(bytes.subarray(12, 17)) === "CORE";
 }

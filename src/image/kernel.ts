@@ -12,6 +12,7 @@ import type { PhysicalRange } from "../layout/range.ts";
 import { findBytes, findU64s, PAGE_SIZE, u32, u64, words } from "./bytes.ts";
 import { type Kimage, KIMAGE_SPAN, readKimage } from "./kimage.ts";
 import type { PhysicalMemory } from "./memory.ts";
+import { findPerCpuTable, type PerCpuTable, type PossibleCpus, readPossibleCpus } from "./per-cpu.ts";
 import { numberOf, symbolOf, type VmcoreInfo } from "./vmcoreinfo.ts";
 
 /** How much from `_stext` on is searched. `_end - _text` is 35 to 47 MiB on Debian's cloud kernels. */
@@ -35,6 +36,8 @@ export interface RunningKernel {
   readonly imagePointerAddress?: bigint;
   /** Base of the kernel's linear mapping (`__va(0)`), known as soon as the pointer is. */
   readonly pageOffset?: bigint;
+  /** Where the notes of all its possible CPUs are; undefined where that could not be proven. */
+  readonly perCpu?: PerCpuTable | undefined;
 }
 
 /**
@@ -116,10 +119,44 @@ export async function findLoadedImage(
     const image = await imageAt(memory, ram, target, kernel.crashMemory);
     if (image) {
       const imagePointerAddress = kernel.textAddress + BigInt(offset);
-      return { kernel: { ...kernel, imagePointerAddress, pageOffset }, image };
+      const perCpu = await perCpuTable(memory, ram, kernel, header, bytes ?? new Uint8Array());
+      return { kernel: { ...kernel, imagePointerAddress, pageOffset, perCpu }, image };
     }
   }
   return undefined;
+}
+
+async function perCpuTable(
+  memory: PhysicalMemory,
+  ram: RangeSet,
+  kernel: RunningKernel,
+  header: CoreHeader,
+  bytes: Uint8Array,
+): Promise<PerCpuTable | undefined> {
+  const stext = symbolOf(kernel.vmcoreinfo, "_stext");
+  const pageOffset = pageOffsetOf(header);
+  if (stext === undefined || pageOffset === undefined) return undefined;
+  const at = { stext, base: kernel.textAddress };
+  const space = { ram, crashMemory: kernel.crashMemory, pageOffset };
+  return findPerCpuTable(memory, bytes, at, space, header);
+}
+
+/** The notes of all CPUs that `kernel` may ever have, checked against those that `header` has. */
+export async function possibleCpusOf(
+  memory: PhysicalMemory,
+  ram: RangeSet,
+  kernel: RunningKernel | undefined,
+  header: CoreHeader,
+): Promise<PossibleCpus> {
+  if (kernel?.pageOffset === undefined)
+    return { state: "unknown", reason: "no kernel was found that says where they are" };
+  if (!kernel.perCpu)
+    return {
+      state: "unknown",
+      reason: "the kernel's per-CPU table was not found, or does not give the notes in the header",
+    };
+  const space = { ram, crashMemory: kernel.crashMemory, pageOffset: kernel.pageOffset };
+  return readPossibleCpus(memory, kernel.perCpu, space, header);
 }
 
 /**

@@ -11,11 +11,18 @@ import { type DisprovenHeader, isProven, proveCoreHeader, type ProvenHeader } fr
 import { type DigestFinding, findDigestOfImage } from "./digest.ts";
 import { ImageError } from "./error.ts";
 import type { Sha256 } from "./hash.ts";
-import { findLoadedImage, findRunningKernel, followImagePointer, type RunningKernel } from "./kernel.ts";
+import {
+  findLoadedImage,
+  findRunningKernel,
+  followImagePointer,
+  possibleCpusOf,
+  type RunningKernel,
+} from "./kernel.ts";
 import { type Kimage, segmentHolding } from "./kimage.ts";
 import type { PhysicalMemory } from "./memory.ts";
 import { disproveMoved, findNamedHeader, type NamedHeader } from "./named-header.ts";
 import { MAX_HEADER_SEGMENT } from "./purgatory.ts";
+import type { PossibleCpus } from "./per-cpu.ts";
 import { looksLikeCoreHeader, SCAN_CHUNK, scanPages } from "./scan.ts";
 import { readVmcoreInfo, type VmcoreInfo } from "./vmcoreinfo.ts";
 
@@ -46,6 +53,8 @@ export interface CaptureImage {
   readonly commandLine: CaptureCommandLine | undefined;
   /** A CPU note that holds registers: a panic is under way, or the capture kernel runs already. */
   readonly usedCpuNote: bigint | undefined;
+  /** The notes of all CPUs that the kernel may ever have. */
+  readonly possibleCpus: PossibleCpus;
 }
 
 /** What a look at a machine's memory found. */
@@ -124,7 +133,8 @@ async function locate(look: Look, hints: LocateHints): Promise<Location> {
   if (kernel) {
     const image = await followImagePointer(memory, look.ram, kernel);
     if (image === "none") return { found: "nothing-loaded", kernel, leftover: undefined };
-    if (image) return locateLoaded(look, kernel, image);
+    const location = image && (await locateLoaded(look, kernel, image));
+    if (location && !isOutdated(location)) return location;
   }
   const low = RangeSet.of([{ start: 0n, end: FOUR_GIB }]);
   const known = hints.crashMemory ?? kernel?.crashMemory;
@@ -297,6 +307,13 @@ async function locateMoved(
   return { found: "image", image };
 }
 
+/** Whether what was known of the kernel's CPUs does not hold any more: it was reset, and is searched for anew. */
+function isOutdated(location: Location): boolean {
+  if (location.found !== "image") return false;
+  const { kernel, possibleCpus } = location.image;
+  return kernel?.perCpu !== undefined && possibleCpus.state === "unknown";
+}
+
 /** An image of which no kernel says whether it is loaded. */
 async function locateAlone(
   look: Look,
@@ -343,6 +360,7 @@ async function describeImage(
     digest,
     commandLine,
     usedCpuNote,
+    possibleCpus: await possibleCpusOf(look.memory, look.ram, kernel, header),
   };
 }
 

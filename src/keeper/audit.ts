@@ -1,10 +1,10 @@
 /** Is what the capture kernel would be told true? */
-import type { CoreHeader } from "../elfcore/header.ts";
 import { cpuNotes } from "../elfcore/kinds.ts";
 import { hex } from "../elfcore/hex.ts";
 import { hasParameter } from "../image/command-line.ts";
 import type { Sha256 } from "../image/hash.ts";
 import { type CaptureImage, locateImage, type LocateHints, type Location } from "../image/locate.ts";
+import { type UndescribedCpu, undescribedCpus } from "../layout/cpu-notes.ts";
 import { compareWithLayout } from "../layout/described.ts";
 import { hotpluggableMemory, type MachineLayout } from "../layout/machine.ts";
 import { RangeSet } from "../layout/range-set.ts";
@@ -33,12 +33,27 @@ export interface Audit {
   readonly warnings: readonly string[];
 }
 
-/** CPUs by number: a header's notes do not say which CPU they belong to. */
+/**
+ * What a dump would have of the CPUs' registers.
+ *
+ * From outside, the hypervisor says how many CPUs are there, and the kernel's tables where their notes are; which of
+ * the kernel's CPUs a device has become is said by neither, so CPUs that are missing are counted. (Where a CPU was
+ * removed and another one added, both since the load, the count is right and the new one is missing all the same: a
+ * header with a note for every possible CPU cannot go wrong so.) The note of a CPU that is gone is harmless: its
+ * memory belongs to that CPU number for as long as the kernel runs, and a note that nobody fills is left out of a dump.
+ */
 export interface CpuAudit {
   readonly present: number;
+  /** Notes in the header. */
   readonly described: number;
+  /** CPUs that the kernel may ever have; undefined where `unknown` says why. */
+  readonly possible: number | undefined;
   /** Hot-added CPUs of which `present - described` have no note; empty where none is missing. */
   readonly missing: readonly string[];
+  /** Possible CPUs of which the header has no note, there or not. */
+  readonly undescribed: readonly UndescribedCpu[];
+  /** Why the notes of CPUs that the header lacks are not known, and what would make them known. */
+  readonly unknown: string | undefined;
 }
 
 /** Looks at `machine` and judges. */
@@ -78,7 +93,14 @@ export function judge(location: Location, layout: MachineLayout): Audit {
     layout,
     missing: RangeSet.empty,
     stale: RangeSet.empty,
-    cpus: { present: presentCpus(layout).length, described: 0, missing: [] },
+    cpus: {
+      present: presentCpus(layout).length,
+      described: 0,
+      possible: undefined,
+      missing: [],
+      undescribed: [],
+      unknown: undefined,
+    },
     warnings: [],
   };
 }
@@ -107,7 +129,7 @@ function judgeNothing(
 
 function judgeImage(image: CaptureImage, layout: MachineLayout): Audit {
   const { missing, stale } = compareWithLayout(image.header, layout);
-  const cpus = auditCpus(image.header, layout);
+  const cpus = auditCpus(image, layout);
   const found = { image, layout, missing, stale, cpus, warnings: warningsFor(image, layout) };
   if (image.loaded === "unconfirmed") {
     return {
@@ -149,8 +171,17 @@ function judgeImage(image: CaptureImage, layout: MachineLayout): Audit {
     : {
         ...found,
         verdict: "inaccurate",
-        reason: `A dump would ${lacks.join(" and ")}; ${isCorrectable(image) && !(missing.isEmpty && stale.isEmpty) ? "kdump-hotplug keep corrects the memory" : "reload the capture kernel in the guest"}`,
+        reason: `A dump would ${lacks.join(" and ")}; ${remedy(image, !(missing.isEmpty && stale.isEmpty), cpus)}`,
       };
+}
+
+function remedy(image: CaptureImage, memory: boolean, cpus: CpuAudit): string {
+  const lacksCpus = cpus.present > cpus.described;
+  const reload = "reload the capture kernel in the guest";
+  if (!isCorrectable(image)) return reload;
+  if (lacksCpus && cpus.unknown !== undefined)
+    return memory ? `kdump-hotplug keep corrects the memory, for the CPUs ${reload}` : reload;
+  return "kdump-hotplug keep corrects that";
 }
 
 /** Whether a new header may be installed: the image is known to be loaded, and can be armed again. */
@@ -183,14 +214,28 @@ function warningsFor(image: CaptureImage, layout: MachineLayout): readonly strin
   return warnings;
 }
 
-function auditCpus(header: CoreHeader, layout: MachineLayout): CpuAudit {
+function auditCpus({ header, possibleCpus }: CaptureImage, layout: MachineLayout): CpuAudit {
   const present = presentCpus(layout);
   const described = cpuNotes(header).length;
   const hotAdded = present.flatMap(({ qomPath }) =>
     qomPath?.startsWith("/machine/peripheral") === true ? [qomPath] : [],
   );
-  const missing = present.length > described ? hotAdded : [];
-  return { present: present.length, described, missing };
+  const counts = { present: present.length, described, missing: present.length > described ? hotAdded : [] };
+  if (possibleCpus.state === "known") {
+    const { notes } = possibleCpus;
+    return {
+      ...counts,
+      possible: notes.length,
+      undescribed: undescribedCpus(header, notes),
+      unknown: undefined,
+    };
+  }
+  return {
+    ...counts,
+    possible: undefined,
+    undescribed: [],
+    unknown: `Where the notes of other CPUs than the described are is not known: ${possibleCpus.reason}; a load of the capture kernel when they are there makes it known`,
+  };
 }
 
 function presentCpus(layout: MachineLayout): MachineLayout["cpus"] {

@@ -1,6 +1,6 @@
 /** Reconcile: look at layout and header as they are, install the difference, verify. */
 import { encodeCoreHeader } from "../elfcore/encode.ts";
-import type { CoreHeader } from "../elfcore/header.ts";
+import { type CoreHeader, EHDR_SIZE, PHDR_SIZE } from "../elfcore/header.ts";
 import { equalBytes } from "../image/bytes.ts";
 import type { DigestPrefix } from "../image/digest.ts";
 import { ImageError } from "../image/error.ts";
@@ -10,6 +10,7 @@ import { type CaptureImage, locateImage, type LocateHints, type Location } from 
 import { MemoryAccessError, type PhysicalMemory } from "../image/memory.ts";
 import { fitsInPlace, type PlannedWrite } from "../image/plan.ts";
 import { withRegionLast } from "../image/purgatory.ts";
+import { headerWithCpuNotes } from "../layout/cpu-notes.ts";
 import { RangeSet } from "../layout/range-set.ts";
 import { wantedHeader } from "../layout/wanted.ts";
 import { type Audit, isCorrectable, judge } from "./audit.ts";
@@ -170,9 +171,10 @@ export class Keeper {
   }
 
   /** The header that should be, or undefined where the loaded one is right or may not be touched. */
-  #wanted({ image, missing, stale, layout }: Audit): CoreHeader | undefined {
-    if (!image || !isCorrectable(image) || (missing.isEmpty && stale.isEmpty)) return undefined;
-    const wanted = wantedHeader(image.header, layout);
+  #wanted({ image, missing, stale, cpus, layout }: Audit): CoreHeader | undefined {
+    if (!image || !isCorrectable(image)) return undefined;
+    if (missing.isEmpty && stale.isEmpty && cpus.undescribed.length === 0) return undefined;
+    const wanted = withPossibleCpus(wantedHeader(image.header, layout), image, cpus.present);
     return equalBytes(encodeCoreHeader(wanted), encodeCoreHeader(image.header)) ? undefined : wanted;
   }
 }
@@ -185,4 +187,11 @@ function withWrites(image: CaptureImage, writes: readonly PlannedWrite[]): Captu
   const moved = writes.some(({ what }) => what === "region-table");
   const regions = moved ? withRegionLast(digest.table.regions, image.headerAddress) : digest.table.regions;
   return { ...image, digest: { ...digest, value, table: { ...digest.table, regions } } };
+}
+
+/** `header` in the form of newer kernels: a note for every possible CPU, as far as they are known and have room. */
+function withPossibleCpus(header: CoreHeader, image: CaptureImage, present: number): CoreHeader {
+  if (image.possibleCpus.state === "unknown") return header;
+  const room = Math.floor((image.headerCapacity - EHDR_SIZE) / PHDR_SIZE);
+  return headerWithCpuNotes(header, { notes: image.possibleCpus.notes, present, room });
 }

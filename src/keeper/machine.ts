@@ -34,7 +34,7 @@ export interface WatchedMachine extends Machine {
   onChange(changed: () => void): Disposable;
 }
 
-/** A machine to which memory can be added. */
+/** A machine to which memory and CPUs can be added. */
 export interface PluggableMachine extends Machine {
   /**
    * Adds a DIMM of `size` bytes; the machine may stand still meanwhile.
@@ -42,6 +42,12 @@ export interface PluggableMachine extends Machine {
    * @param added called with its name as soon as it is there, whatever goes wrong afterwards.
    */
   plugDimm(size: bigint, added: (id: string) => void): Promise<void>;
+  /**
+   * Adds a CPU to the first slot that is free.
+   *
+   * @param added called with its name as soon as it is there, whatever goes wrong afterwards.
+   */
+  plugCpu(added: (id: string) => void): Promise<void>;
 }
 
 /** Carried by errors that say that the machine itself was lost: it has ended, or does not answer any more. */

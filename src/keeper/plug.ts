@@ -31,21 +31,22 @@ export class PlugSizeError extends Error {
   override readonly name = "PlugSizeError";
 }
 
-/** A DIMM is there, and something went wrong afterwards: `cause`. */
+/** A DIMM or a CPU is there, and something went wrong afterwards: `cause`. */
 export class UnfinishedPlugError extends Error {
   override readonly name = "UnfinishedPlugError";
   readonly id: string;
-  readonly size: bigint;
+  /** Bytes of a DIMM; undefined for a CPU. */
+  readonly size: bigint | undefined;
   /** Whether the header was written before it went wrong: then nothing is missing, as far as is known. */
   readonly described: boolean;
 
-  constructor(dimm: { readonly id: string; readonly size: bigint }, described: boolean, cause: unknown) {
+  constructor(device: { readonly id: string; readonly size?: bigint }, described: boolean, cause: unknown) {
     const what = described
-      ? `${dimm.id} was plugged and the header written, but then`
-      : `${dimm.id} was plugged, but the header could not be brought up to date`;
+      ? `${device.id} was plugged and the header written, but then`
+      : `${device.id} was plugged, but the header could not be brought up to date`;
     super(`${what}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
-    this.id = dimm.id;
-    this.size = dimm.size;
+    this.id = device.id;
+    this.size = device.size;
     this.described = described;
   }
 }
@@ -100,18 +101,7 @@ export async function plugMemory(machine: PluggableMachine, keeper: Keeper, size
 /** The loaded image, true and with room for one more program header, where needed after a move. */
 async function readyImage(keeper: Keeper): Promise<CaptureImage> {
   const { after } = await keeper.reconcile();
-  const { image } = after;
-  if (image?.usedCpuNote !== undefined)
-    throw new ImageError("panicking", `Nothing was plugged. ${after.reason}`);
-  if (!image || after.verdict === "unknown" || after.verdict === "broken") {
-    throw new ImageError("not-loaded", `Nothing was plugged. ${after.reason}`);
-  }
-  if (!isCorrectable(image) || pageOffsetOf(image.header) === undefined) {
-    throw new ImageError(
-      "forged",
-      `Nothing was plugged. The header of the loaded image cannot be changed (its digest is ${image.digest.state}); reload the capture kernel in the guest first`,
-    );
-  }
+  const image = changeableImage(after);
   const odd = hotpluggableRegions(after.layout).ranges.find(({ end }) => end % MEMORY_BLOCK !== 0n);
   if (odd !== undefined) {
     throw new PlugSizeError(
@@ -134,6 +124,27 @@ async function readyImage(keeper: Keeper): Promise<CaptureImage> {
 
 function hasRoomForOneMore(image: CaptureImage): boolean {
   return joinedToFit(image.header, programHeaderRoom(image) - 1) !== undefined;
+}
+
+/**
+ * The image of `after`, which must permit a change.
+ *
+ * @throws {ImageError} as {@link plugMemory} does.
+ */
+export function changeableImage(after: Audit): CaptureImage {
+  const { image } = after;
+  if (image?.usedCpuNote !== undefined)
+    throw new ImageError("panicking", `Nothing was plugged. ${after.reason}`);
+  if (!image || after.verdict === "unknown" || after.verdict === "broken") {
+    throw new ImageError("not-loaded", `Nothing was plugged. ${after.reason}`);
+  }
+  if (!isCorrectable(image) || pageOffsetOf(image.header) === undefined) {
+    throw new ImageError(
+      "forged",
+      `Nothing was plugged. The header of the loaded image cannot be changed (its digest is ${image.digest.state}); reload the capture kernel in the guest first`,
+    );
+  }
+  return image;
 }
 
 /** The second try, with the device there and the machine running. */

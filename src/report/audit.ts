@@ -1,6 +1,7 @@
 /** An audit, and what a keeper did about it, for people and for programs. */
 import { bytesWritten } from "../image/plan.ts";
-import type { Audit } from "../keeper/audit.ts";
+import { hex } from "../elfcore/hex.ts";
+import type { Audit, CpuAudit } from "../keeper/audit.ts";
 import type { InstallReport } from "../keeper/install.ts";
 import type { Reconciled } from "../keeper/keeper.ts";
 import { formatBytes } from "../layout/range.ts";
@@ -15,14 +16,20 @@ export function auditText(target: string, audit: Audit): string {
   if (!audit.missing.isEmpty) rows.push(["memory missing", audit.missing.toString()]);
   if (!audit.stale.isEmpty) rows.push(["memory stale", audit.stale.toString()]);
   const { cpus } = audit;
-  if (audit.image) rows.push(["CPUs", `${cpus.present} present, ${cpus.described} described`]);
+  if (audit.image) rows.push(["CPUs", cpuCounts(cpus)]);
   if (cpus.missing.length > 0)
     rows.push([
       "CPUs missing",
       `${cpus.present - cpus.described} of ${cpus.missing.map(printable).join(", ")}`,
     ]);
+  if (cpus.unknown !== undefined && cpus.missing.length > 0)
+    rows.push(["CPUs unknown", printable(cpus.unknown)]);
   const warnings = audit.warnings.map((warning) => `  warning: ${warning}\n`).join("");
   return `${subjectText(target)}: ${audit.verdict}\n  ${printable(audit.reason)}\n${columns(rows, "  ")}${warnings}`;
+}
+
+function cpuCounts({ present, described, possible }: CpuAudit): string {
+  return `${present} present, ${described} described${possible === undefined ? "" : `, ${possible} possible`}`;
 }
 
 /** `audit --json`. */
@@ -34,8 +41,22 @@ export function auditJson(target: string, audit: Audit): Readonly<Record<string,
     reason: audit.reason,
     image: audit.image ? imageJson(audit.image) : null,
     memory: { missing: jsonRanges(audit.missing), stale: jsonRanges(audit.stale) },
-    cpus: audit.cpus,
+    cpus: cpusJson(audit.cpus),
     warnings: audit.warnings,
+  };
+}
+
+function cpusJson({
+  possible,
+  undescribed,
+  unknown,
+  ...counts
+}: CpuAudit): Readonly<Record<string, unknown>> {
+  return {
+    ...counts,
+    possible: possible ?? null,
+    undescribed: undescribed.map(({ cpu, note }) => ({ cpu, note: hex(note.paddr) })),
+    unknown: unknown ?? null,
   };
 }
 

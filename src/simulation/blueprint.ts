@@ -54,6 +54,9 @@ export const KERNEL_DATA = {
   crashkRes: 0x2_0000n,
   crashkLowRes: 0x2_0060n,
   imagePointer: 0x3_0008n,
+  crashNotes: 0x3_0010n,
+  perCpuOffset: 0x3_1000n,
+  perCpuLoad: 0x20_0000n,
 } as const;
 
 /**

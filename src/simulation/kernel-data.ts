@@ -3,7 +3,7 @@ import { equalBytes, u64, u64Bytes } from "../image/bytes.ts";
 import { VMCOREINFO_NOTE_SIZE } from "../image/vmcoreinfo.ts";
 import type { PhysicalRange } from "../layout/range.ts";
 import { type Blueprint, KERNEL_DATA } from "./blueprint.ts";
-import { latin1, noise } from "./bytes.ts";
+import { alignDown, latin1, noise } from "./bytes.ts";
 import type { KernelModel } from "./kernels.ts";
 import type { SparseMemory } from "./memory.ts";
 
@@ -43,8 +43,16 @@ export interface LoadedKimage {
   readonly controlPages: PhysicalRange;
 }
 
-/** Puts a booted kernel's data into `memory`; nothing is loaded. */
-export function writeKernel(memory: SparseMemory, blueprint: Blueprint, kernel: KernelModel): void {
+/** CONFIG_NR_CPUS: entries of `__per_cpu_offset`. */
+const NR_CPUS = 512;
+
+/** Puts a booted kernel's data into `memory`; nothing is loaded. @param possible - CPUs that may ever be there. */
+export function writeKernel(
+  memory: SparseMemory,
+  blueprint: Blueprint,
+  kernel: KernelModel,
+  possible: number,
+): void {
   const { paddr, vaddr } = blueprint.kernel;
   memory.poke(paddr, noise(0x8000, 1));
   memory.poke(blueprint.vmcoreinfo, vmcoreinfoNote(blueprint, kernel.release));
@@ -52,6 +60,27 @@ export function writeKernel(memory: SparseMemory, blueprint: Blueprint, kernel: 
   const name = vaddr + KERNEL_DATA.crashName;
   memory.poke(paddr + KERNEL_DATA.crashkRes, resource(name, blueprint.crashkRes));
   memory.poke(paddr + KERNEL_DATA.crashkLowRes, resource(name, blueprint.crashkLowRes));
+  writePerCpuTable(memory, blueprint, possible);
+}
+
+/**
+ * `__per_cpu_offset` and `crash_notes` (setup_per_cpu_areas, arch/x86/kernel/setup_percpu.c): CPUs that are not
+ * possible keep the boot value, `__per_cpu_load`.
+ */
+function writePerCpuTable(
+  memory: SparseMemory,
+  { kernel, crashNotes, pageOffset }: Blueprint,
+  possible: number,
+): void {
+  const unit = alignDown(crashNotes.base, 0x1000n);
+  memory.poke(kernel.paddr + KERNEL_DATA.crashNotes, u64Bytes(crashNotes.base - unit));
+  for (let cpu = 0; cpu < NR_CPUS; cpu++) {
+    const offset =
+      cpu < possible
+        ? pageOffset + unit + BigInt(cpu) * crashNotes.stride
+        : kernel.vaddr + KERNEL_DATA.perCpuLoad;
+    memory.poke(kernel.paddr + KERNEL_DATA.perCpuOffset + BigInt(cpu * 8), u64Bytes(offset));
+  }
 }
 
 /** The physical address of CPU `cpu`'s note. */

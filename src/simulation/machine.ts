@@ -70,7 +70,7 @@ export class SimulatedMachine {
     this.#autoOnline = options.autoOnline;
     this.#dimms = new DimmSlots(options.blueprint.hotBase, options.slots);
     this.memory = new SparseMemory(options.blueprint.backedRam);
-    writeKernel(this.memory, this.blueprint, this.kernel);
+    writeKernel(this.memory, this.blueprint, this.kernel, possible);
     this.files = systemFiles(() => ({
       ...this.system,
       loaded: this.loaded,

@@ -17,7 +17,16 @@ export const CRASH: PhysicalRange = { start: 0x3ec0_0000n, end: 0x3f00_0000n };
 /** Places in the kernel's data, and in the memory that it has allocated. */
 export const PLACES: Readonly<
   Record<
-    "name" | "crashkRes" | "crashkLowRes" | "imagePointer" | "note" | "crashNotes" | "kimage" | "user",
+    | "name"
+    | "crashkRes"
+    | "crashkLowRes"
+    | "imagePointer"
+    | "crashNotesPointer"
+    | "perCpuOffset"
+    | "note"
+    | "crashNotes"
+    | "kimage"
+    | "user",
     bigint
   >
 > = {
@@ -25,12 +34,22 @@ export const PLACES: Readonly<
   crashkRes: KERNEL + 0x2_0000n,
   crashkLowRes: KERNEL + 0x2_0060n,
   imagePointer: KERNEL + 0x3_0008n,
+  crashNotesPointer: KERNEL + 0x3_0010n,
+  perCpuOffset: KERNEL + 0x3_1000n,
   note: 0x201_0000n,
   crashNotes: 0x202_0600n,
   kimage: 0x203_0400n,
   /** Free for a test's own pages. */
   user: 0x204_0000n,
 };
+
+/** `crash_notes`: where a CPU's note is in its unit. */
+export const CRASH_NOTES = 0x600n;
+/** Units of eight possible CPUs, in two groups as two NUMA nodes have them, with the second node's below the first's. */
+export const UNITS: readonly bigint[] = [
+  ...Array.from({ length: 4 }, (_, i) => 0x206_0000n + BigInt(i) * 0x2000n),
+  ...Array.from({ length: 4 }, (_, i) => 0x205_0000n + BigInt(i) * 0x3000n),
+];
 
 export const LOW_RAM: PhysicalRange = { start: 0x1000n, end: 0x9_f000n };
 export const HIGH_RAM: PhysicalRange = { start: 1n << 32n, end: (1n << 32n) + 0x4_0000n };
@@ -52,6 +71,8 @@ export interface FakeKernelOptions {
   readonly cpus?: number;
   readonly crashkRes?: PhysicalRange | undefined;
   readonly crashkLowRes?: PhysicalRange | undefined;
+  /** Per-CPU units of all possible CPUs, by number; without them the kernel has no table that could be found. */
+  readonly units?: readonly bigint[];
 }
 
 /** A booted kernel; nothing is loaded. */
@@ -59,6 +80,7 @@ export class FakeKernel {
   readonly memory: FakeMemory;
   readonly cpus: number;
   readonly crashMemory: RangeSet;
+  readonly #units: readonly bigint[] | undefined;
 
   constructor(options: FakeKernelOptions = {}) {
     const crashkRes = "crashkRes" in options ? options.crashkRes : CRASH;
@@ -76,11 +98,13 @@ export class FakeKernel {
       this.memory.poke(KERNEL + 0x2_8000n + BigInt(i * 8), le64(PAGE_OFFSET + target));
     }
     this.setPointer(0n);
+    this.#units = options.units;
+    if (options.units) this.#perCpuTable(options.units);
     for (let cpu = 0; cpu < this.cpus; cpu++) this.memory.poke(this.crashNote(cpu), new Uint8Array(368));
   }
 
   crashNote(cpu: number): bigint {
-    return PLACES.crashNotes + BigInt(cpu * 0x400);
+    return this.#units ? this.#units[cpu]! + CRASH_NOTES : PLACES.crashNotes + BigInt(cpu * 0x400);
   }
 
   /** `kexec_crash_image`, given as a physical address; 0 is NULL. */
@@ -120,6 +144,16 @@ export class FakeKernel {
       this.crashNote(cpu),
       Uint8Array.of(5, 0, 0, 0, 0x50, 1, 0, 0, 1, 0, 0, 0, ...text("CORE\0")),
     );
+  }
+
+  /** `crash_notes`, and `__per_cpu_offset` with NR_CPUS of 64. */
+  #perCpuTable(units: readonly bigint[]): void {
+    this.memory.poke(PLACES.crashNotesPointer, le64(CRASH_NOTES));
+    for (let cpu = 0; cpu < 64; cpu++) {
+      const unit = units[cpu];
+      const offset = unit === undefined ? STEXT + 0x3_0000n : PAGE_OFFSET + unit;
+      this.memory.poke(PLACES.perCpuOffset + BigInt(cpu * 8), le64(offset));
+    }
   }
 
   #note(release: string): void {

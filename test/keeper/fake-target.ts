@@ -7,7 +7,7 @@ import type { PhysicalRange } from "../../src/layout/range.ts";
 import { RangeSet } from "../../src/layout/range-set.ts";
 import { dimm } from "../layout/samples.ts";
 import { type Form, load, type LoadedImage, type LoadOptions } from "../image/fake-loaders.ts";
-import { BOOT_RAM, FakeKernel } from "../image/fake-machine.ts";
+import { BOOT_RAM, FakeKernel, type FakeKernelOptions } from "../image/fake-machine.ts";
 import { panicView } from "../image/panic-view.ts";
 
 export const MIB: bigint = 1n << 20n;
@@ -37,8 +37,8 @@ export class FakeTarget implements PluggableMachine, WatchedMachine {
   #devices: MemoryDevice[] = [];
   #cpus: readonly HotpluggableCpu[] = [];
 
-  constructor(form: Form, options: LoadOptions = {}) {
-    this.kernel = new FakeKernel();
+  constructor(form: Form, options: LoadOptions = {}, kernel: FakeKernelOptions = {}) {
+    this.kernel = new FakeKernel(kernel);
     this.image = load(this.kernel, form, options);
   }
 
@@ -115,6 +115,14 @@ export class FakeTarget implements PluggableMachine, WatchedMachine {
     if (this.plugFails) throw new Error("no slot is free");
     const end = this.#devices.reduce((top, { range }) => (range && range.end > top ? range.end : top), HOT);
     added(this.add({ start: end, end: end + size }));
+    this.afterPlug?.();
+  }
+
+  /** As with the devices, the name is that of the slot. */
+  async plugCpu(added: (id: string) => void): Promise<void> {
+    if (this.plugFails) throw new Error("no slot is free");
+    this.setCpus(Math.max(this.#cpus.length, this.kernel.cpus) + 1);
+    added(`cpu${this.#cpus.length - 1}`);
     this.afterPlug?.();
   }
 

@@ -20,6 +20,7 @@ const image: CaptureImage = {
   digest: { state: "not-found" },
   commandLine: { address: 0x2f10_0000n, text: "quiet \u0007 elfcorehdr=0x2f000000" },
   usedCpuNote: undefined,
+  possibleCpus: { state: "unknown", reason: "no kernel was found" },
 };
 
 const audit: Audit = {
@@ -29,7 +30,14 @@ const audit: Audit = {
   layout: { backed: RangeSet.empty, devices: [], cpus: [], canGrow: undefined },
   missing: RangeSet.of([{ start: 1n << 32n, end: (1n << 32n) + (1n << 30n) }]),
   stale: RangeSet.empty,
-  cpus: { present: 3, described: 2, missing: ["/machine/peripheral/cpu\n2"] },
+  cpus: {
+    present: 3,
+    described: 2,
+    possible: undefined,
+    missing: ["/machine/peripheral/cpu\n2"],
+    undescribed: [],
+    unknown: "nobody\u0007 knows",
+  },
   warnings: ["The digest was not found"],
 };
 const notLoaded: Audit = {
@@ -57,7 +65,7 @@ describe("an audit", () => {
     const nothing = {
       ...notLoaded,
       missing: RangeSet.empty,
-      cpus: { present: 2, described: 0, missing: [] },
+      cpus: { ...audit.cpus, described: 0, missing: [] },
     };
     expect(auditText("qmp:/x", nothing)).toBe("qmp:/x: not-loaded\n  No crash memory\n");
   });

@@ -12,7 +12,14 @@ const audit: Audit = {
   layout: { backed: RangeSet.empty, devices: [], cpus: [], canGrow: undefined },
   missing: RangeSet.of([{ start: 1n << 32n, end: (1n << 32n) + (1n << 30n) }]),
   stale: RangeSet.of([{ start: 1n << 33n, end: (1n << 33n) + (1n << 27n) }]),
-  cpus: { present: 2, described: 2, missing: [] },
+  cpus: {
+    present: 2,
+    described: 2,
+    possible: undefined,
+    missing: [],
+    undescribed: [],
+    unknown: undefined,
+  },
   warnings: ["it \u0007rings"],
 };
 const writes = [

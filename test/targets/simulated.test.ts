@@ -1,9 +1,11 @@
 /** The keeper on the simulated machine: what it makes of the header is proven by panics. */
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { cpuNotes } from "../../src/elfcore/kinds.ts";
 import { auditMachine } from "../../src/keeper/audit.ts";
 import { Keeper } from "../../src/keeper/keeper.ts";
 import { plugMemory } from "../../src/keeper/plug.ts";
+import { plugCpu } from "../../src/keeper/plug-cpu.ts";
 import { RangeSet } from "../../src/layout/range-set.ts";
 import { nodeSha256 } from "../../src/targets/sha256.ts";
 import type { SimulatedTarget } from "../../src/targets/simulated/machine.ts";
@@ -101,12 +103,23 @@ describe.each(MACHINES)("%s", (text) => {
   });
 });
 
-type Step = "plug" | "plug first" | "unplug" | "reload" | "online" | "pause";
+type Step =
+  "plug" | "plug first" | "unplug" | "reload" | "online" | "pause" | "cpu" | "cpu first" | "cpu gone";
 
 describe("property", () => {
   test("with keep after every change, every dump is complete and claims nothing false", async () => {
     const steps: fc.Arbitrary<readonly Step[]> = fc.array(
-      fc.constantFrom("plug", "plug first", "unplug", "reload", "online", "pause"),
+      fc.constantFrom(
+        "plug",
+        "plug first",
+        "unplug",
+        "reload",
+        "online",
+        "pause",
+        "cpu",
+        "cpu first",
+        "cpu gone",
+      ),
       { maxLength: 8 },
     );
     await fc.assert(
@@ -120,6 +133,9 @@ describe("property", () => {
           else if (step === "unplug" && machine.dimms[0]) machine.unplug(machine.dimms[0].id);
           else if (step === "reload") machine.load({ call: machine.image!.call, seed: 31 });
           else if (step === "online") machine.online();
+          else if (step === "cpu" && machine.cpus.present < 8) machine.addCpu();
+          else if (step === "cpu first" && machine.cpus.present < 8) await plugCpu(target, keeper);
+          else if (step === "cpu gone" && machine.cpus.present > 2) machine.removeCpu();
           else if (step === "pause") await target.paused(async () => machine.plugDimm(2n * BLOCK));
           await keeper.reconcile();
           expect(machine.judge()).toEqual({
@@ -154,12 +170,63 @@ test("a pause within a pause is no pause of its own, and the machine hears of a 
 
 test("a hot-added CPU is missing, and named", async () => {
   const target = targetOf("6.1,cpu");
-  expect((await auditMachine(target, nodeSha256)).cpus).toEqual({
+  expect((await auditMachine(target, nodeSha256)).cpus).toMatchObject({
     present: 3,
     described: 2,
+    possible: 8,
     missing: ["/machine/peripheral/cpu2"],
   });
   expect((await auditMachine(targetOf("6.12,cpu"), nodeSha256)).verdict).toBe("accurate");
+});
+
+describe.each(MACHINES)("CPUs of %s", (text) => {
+  test("that somebody adds are in the dump after keep, and those that go are no harm", async () => {
+    const target = targetOf(text);
+    const { machine } = target;
+    const keeper = keeperOf(target);
+    machine.addCpu();
+    machine.addCpu();
+    // 6.12 lists all possible CPUs itself where it makes the header.
+    expect(machine.judge().missingCpus).toBe(text === "6.12" ? 0 : 2);
+    const { after } = await keeper.reconcile();
+    expect(after).toMatchObject({
+      verdict: "accurate",
+      cpus: { present: 4, described: 8, possible: 8, undescribed: [] },
+    });
+    expect(machine.judge()).toMatchObject({ outcome: "complete", missingCpus: 0 });
+    expect(dumpOf(machine.panic()).cpus).toBe(4);
+    machine.removeCpu();
+    expect((await keeper.reconcile()).installed).toBeUndefined();
+    expect(dumpOf(machine.panic()).cpus).toBe(3);
+  });
+
+  test("have their notes in the header that Linux 6.6 would make, in its order", async () => {
+    const target = targetOf(text);
+    const { after } = await keeperOf(target).reconcile();
+    const { base, stride } = target.machine.blueprint.crashNotes;
+    expect(cpuNotes(after.image!.header).map(({ p_paddr }) => p_paddr)).toEqual(
+      Array.from({ length: 8 }, (_, cpu) => base + BigInt(cpu) * stride),
+    );
+  });
+
+  test("are plugged with their note in the header before", async () => {
+    const target = targetOf(text);
+    const { id, after } = await plugCpu(target, keeperOf(target));
+    expect(id).toBe("cpu2");
+    expect(after.verdict).toBe("accurate");
+    expect(dumpOf(target.machine.panic()).cpus).toBe(3);
+  });
+});
+
+test("memory still has room where not all possible CPUs have", async () => {
+  const target = targetOf("6.1,possible=64");
+  const keeper = keeperOf(target);
+  const { after } = await keeper.reconcile();
+  const { header, headerCapacity } = after.image!;
+  expect(Math.floor((headerCapacity - 64) / 56) - header.programHeaders.length).toBe(32);
+  expect(after.cpus.described + after.cpus.undescribed.length).toBe(64);
+  await expect(plugCpu(target, keeper)).rejects.toMatchObject({ kind: "header-too-large" });
+  expect(target.machine.cpus.present).toBe(2);
 });
 
 test("crash memory above 4 GiB is found and kept too", async () => {

@@ -226,10 +226,8 @@ export class MachineState {
    */
   rewrite(by: "kernel" | "keeper"): void {
     if (!this.#loaded) return;
-    // The kernel's handler lists every possible CPU; a keeper from outside does not know where a CPU's note is.
-    this.#count(
-      by === "kernel" ? this.#describe(ADDED, Infinity) : this.#describe(BACKED, this.#described.cpus),
-    );
+    // Both list every possible CPU: the kernel's handler since 6.6, a keeper by the kernel's per-CPU table.
+    this.#count(this.#describe(by === "kernel" ? ADDED : BACKED, Infinity));
     this.#listener({ kind: "rewrite", by });
   }
 

@@ -84,6 +84,8 @@ export class World {
     this.#ruleWorld = this.#world();
     this.#blocksAreAlike = blocksAreAlike(options.policy.rules);
     this.state.load(this.state.snapshot());
+    // A keeper from outside has adopted the header before anything happens: it has a note for every possible CPU.
+    if (options.policy.keeper === "in-place") this.state.rewrite("keeper");
   }
 
   /** Adds a DIMM, as the hypervisor and then the kernel do. Ends when the kernel has added it. */

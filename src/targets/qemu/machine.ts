@@ -11,7 +11,7 @@ import {
 import { RangeSet } from "../../layout/range-set.ts";
 import { finishing } from "./finishing.ts";
 import { QemuGuest, type QemuGuestOptions } from "./guest.ts";
-import { plugDimm } from "./plug.ts";
+import { plugCpu, plugDimm } from "./plug.ts";
 import { watchDevices } from "./watch-devices.ts";
 import { QmpClosedError, QmpCommandError } from "./qmp-errors.ts";
 import type { GuestMemory } from "./memory.ts";
@@ -113,6 +113,10 @@ export class QemuMachine implements PluggableMachine, WatchedMachine, AsyncDispo
   /** The memory map is not read anew here: who plugs asks for the layout next, which does. */
   async plugDimm(size: bigint, added: (id: string) => void): Promise<void> {
     await plugDimm(this.guest.qmp, { size }, added);
+  }
+
+  async plugCpu(added: (id: string) => void): Promise<void> {
+    await plugCpu(this.guest.qmp, added);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,4 +1,5 @@
-/** Hot-plugs memory: a backend, then a DIMM in front of it; nothing stays behind when the second fails. */
+/** Hot-plugs memory: a backend, then a DIMM in front of it; nothing stays behind when the second fails. And CPUs. */
+import { type HotpluggableCpu, parseHotpluggableCpus } from "../../layout/qmp.ts";
 import { QmpCommandError, QmpError } from "./qmp-errors.ts";
 import type { QmpClient } from "./qmp.ts";
 import { qomList, queryDeviceAddress } from "./replies.ts";
@@ -79,6 +80,54 @@ export async function plugDimm(
     throw new PlugError(`QEMU plugged DIMM "${id}" but does not list it: look at query-memory-devices`);
   }
   return { id, memdev, address, size: request.size };
+}
+
+/**
+ * Adds a CPU to the first free slot, in the order of sockets, dies, cores, threads.
+ *
+ * @param added called with the device's id as soon as it is there.
+ * @throws {PlugError} with QEMU's words, or where no slot is free; nothing changed then.
+ */
+export async function plugCpu(
+  qmp: QmpClient,
+  added: (id: string) => void = () => undefined,
+): Promise<string> {
+  let slots: readonly HotpluggableCpu[];
+  try {
+    slots = parseHotpluggableCpus(await qmp.execute("query-hotpluggable-cpus"));
+  } catch (error) {
+    throw plugError(error, "Cannot plug a CPU");
+  }
+  const slot = slots.filter(({ present }) => !present).sort(byTopology)[0];
+  if (slot?.type === undefined)
+    throw new PlugError(
+      `Cannot plug a CPU: all ${slots.length} slots of the guest are taken; start QEMU with a larger maxcpus`,
+    );
+  const id = await freeCpuId(qmp);
+  try {
+    await qmp.execute("device_add", { driver: slot.type, id, ...slot.props });
+  } catch (error) {
+    throw plugError(error, `Cannot plug CPU "${id}"`);
+  }
+  added(id);
+  return id;
+}
+
+const TOPOLOGY = ["socket-id", "die-id", "cluster-id", "module-id", "core-id", "thread-id"] as const;
+
+function byTopology(a: HotpluggableCpu, b: HotpluggableCpu): number {
+  for (const level of TOPOLOGY) {
+    const difference = (a.props[level] ?? 0) - (b.props[level] ?? 0);
+    if (difference !== 0) return difference;
+  }
+  return 0;
+}
+
+async function freeCpuId(qmp: QmpClient): Promise<string> {
+  const taken = new Set((await qomList(qmp, "/machine/peripheral")).map((child) => child.name));
+  let number = 0;
+  while (taken.has(`kdh-cpu${number}`)) number++;
+  return `kdh-cpu${number}`;
 }
 
 function plugError(error: unknown, what: string): Error {

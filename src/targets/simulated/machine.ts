@@ -75,6 +75,10 @@ export class SimulatedTarget implements PluggableMachine, WatchedMachine, AsyncD
     for (const changed of this.#listeners) changed();
   }
 
+  async plugCpu(added: (id: string) => void): Promise<void> {
+    added(`cpu${this.machine.addCpu()}`);
+  }
+
   /** Permits no other pause. One that is under way ends by itself: nothing in it waits for anybody. */
   async interrupt(): Promise<void> {
     this.#interrupted = true;

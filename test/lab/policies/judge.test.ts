@@ -16,7 +16,14 @@ const [ACCURATE, INACCURATE] = (["accurate", "inaccurate"] as const).map((verdic
   layout: { backed: RangeSet.empty, devices: [], cpus: [], canGrow: undefined },
   missing: RangeSet.empty,
   stale: RangeSet.empty,
-  cpus: { present: 2, described: 2, missing: [] },
+  cpus: {
+    present: 2,
+    described: 2,
+    possible: undefined,
+    missing: [],
+    undescribed: [],
+    unknown: undefined,
+  },
   warnings: [],
 }));
 

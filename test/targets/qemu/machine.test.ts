@@ -55,6 +55,69 @@ describe("the layout of a QEMU machine", () => {
   });
 });
 
+/** A slot as `query-hotpluggable-cpus` lists it. */
+const slot = (socket: number, thread: number, present: boolean): unknown => ({
+  type: "max-x86_64-cpu",
+  "vcpus-count": 1,
+  props: { "node-id": 1 - socket, "socket-id": socket, "core-id": 0, "thread-id": thread },
+  ...(present ? CPU : {}),
+});
+
+describe("plugCpu", () => {
+  it("takes the free slot with the lowest socket and thread, as QEMU wants it said", async () => {
+    const given: unknown[] = [];
+    const machine = await open({
+      // QEMU lists the last slot first.
+      "query-hotpluggable-cpus": () => [
+        slot(1, 1, false),
+        slot(1, 0, false),
+        slot(0, 1, false),
+        slot(0, 0, true),
+      ],
+      "qom-list": () => [{ name: "kdh-cpu0", type: "child<x>" }],
+      device_add: (args) => (given.push(args), {}),
+    });
+    const added: string[] = [];
+    await machine.plugCpu((id) => added.push(id));
+    expect(added).toEqual(["kdh-cpu1"]);
+    expect(given).toEqual([
+      {
+        driver: "max-x86_64-cpu",
+        id: "kdh-cpu1",
+        "node-id": 1,
+        "socket-id": 0,
+        "core-id": 0,
+        "thread-id": 1,
+      },
+    ]);
+  });
+
+  it("says why where there is no slot, or QEMU refuses", async () => {
+    const full = await open({ "query-hotpluggable-cpus": () => [slot(0, 0, true)] });
+    await expect(full.plugCpu(() => undefined)).rejects.toThrow(
+      "Cannot plug a CPU: all 1 slots of the guest are taken; start QEMU with a larger maxcpus",
+    );
+    const none = await open({
+      "query-hotpluggable-cpus": () => {
+        throw new Refusal("machine does not support hot-plugging CPUs");
+      },
+    });
+    await expect(none.plugCpu(() => undefined)).rejects.toThrow(
+      'Cannot plug a CPU: QEMU says "machine does not support hot-plugging CPUs"',
+    );
+    const refused = await open({
+      "query-hotpluggable-cpus": () => [slot(0, 0, false)],
+      "qom-list": () => [],
+      device_add: () => {
+        throw new Refusal("no");
+      },
+    });
+    await expect(refused.plugCpu(() => undefined)).rejects.toThrow(
+      'Cannot plug CPU "kdh-cpu0": QEMU says "no"',
+    );
+  });
+});
+
 describe("plugDimm", () => {
   it("tells of the device as soon as it is there, whatever QEMU answers afterwards", async () => {
     for (const answer of [() => "nonsense", () => SILENCE]) {
