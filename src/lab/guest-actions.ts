@@ -134,12 +134,16 @@ const END_MS = 2000;
 /**
  * Panics the guest.
  *
+ * @param command - the line of shell that does it.
  * @returns true once the capture kernel's shell reports; false where nothing comes, or the guest resets, which ends
  * QEMU of its own accord (`panic=`, `-no-reboot`).
  * @throws {LostGuestError} where QEMU itself was killed or failed: that says nothing about kdump.
  */
-export async function panic(guest: Pick<LabGuest, "agent" | "end">): Promise<boolean> {
-  guest.agent.send("echo c > /proc/sysrq-trigger");
+export async function panic(
+  guest: Pick<LabGuest, "agent" | "end">,
+  command = "echo c > /proc/sysrq-trigger",
+): Promise<boolean> {
+  guest.agent.send(command);
   try {
     await guest.agent.hello("capture", 120_000);
     return true;

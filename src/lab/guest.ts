@@ -15,6 +15,8 @@ export interface GuestMachine {
   readonly crashkernelMiB: number;
   /** `shared`: RAM in a file that others can map, as hosts with DPDK or virtiofs have it; `private`: QEMU's default. */
   readonly ram: "shared" | "private";
+  /** NUMA nodes that share the RAM, and the CPU slots in turn; without it the machine has no NUMA. */
+  readonly nodes?: number | undefined;
   /** What the kernel does with memory that is added: it brings it online, or leaves that to udev. Default `online`. */
   readonly addedMemory?: "online" | "offline" | undefined;
   /** A virtio-mem device `vmem0` that has given nothing at the start. */
@@ -184,14 +186,13 @@ export class LabGuest implements AsyncDisposable {
  */
 function launch(options: GuestOptions, directory: string): ChildProcess {
   const { ramMiB } = options;
-  const backend = options.ram === "shared" ? "memory-backend-memfd,share=on" : "memory-backend-ram";
+  const backend = ramBackend(options.ram);
   const { virtioMem } = options;
   const crashkernel = options.crashkernelMiB > 0 ? `crashkernel=${options.crashkernelMiB}M ` : "";
   const qemu: readonly (readonly string[])[] = [
-    ["-machine", `q35,accel=${options.accelerator.current},memory-backend=ram0`, "-cpu", "max,phys-bits=44"],
-    ["-object", `${backend},id=ram0,size=${ramMiB}M`],
-    ["-m", `${ramMiB}M,slots=256,maxmem=600G`],
-    ["-smp", "2,sockets=8,cores=1,threads=1,maxcpus=8"],
+    ["-cpu", "max,phys-bits=44", "-m", `${ramMiB}M,slots=256,maxmem=600G`],
+    ["-smp", `2,sockets=${SOCKETS},cores=1,threads=1,maxcpus=${SOCKETS}`],
+    ...machineAndRam(options),
     ...(virtioMem === undefined
       ? []
       : [
@@ -217,6 +218,32 @@ function launch(options: GuestOptions, directory: string): ChildProcess {
     detached: true,
     stdio: ["ignore", "ignore", "pipe"],
   });
+}
+
+/** CPU slots; two are taken at the start. */
+const SOCKETS = 8;
+
+function ramBackend(ram: GuestOptions["ram"]): string {
+  return ram === "shared" ? "memory-backend-memfd,share=on" : "memory-backend-ram";
+}
+
+function machineAndRam({ ramMiB, ram, nodes, accelerator }: GuestOptions): readonly (readonly string[])[] {
+  const backend = ramBackend(ram);
+  const machine = `q35,accel=${accelerator.current}`;
+  const object = (id: number, size: number): string => `${backend},id=ram${id},size=${size}M`;
+  if (nodes === undefined)
+    return [
+      ["-machine", `${machine},memory-backend=ram0`],
+      ["-object", object(0, ramMiB)],
+    ];
+  const all = Array.from({ length: nodes }, (_, node) => node);
+  const sockets = Array.from({ length: SOCKETS }, (_, socket) => socket);
+  return [
+    ["-machine", machine],
+    ...all.map((node) => ["-object", object(node, ramMiB / nodes)]),
+    ...all.map((node) => ["-numa", `node,nodeid=${node},memdev=ram${node}`]),
+    ...sockets.map((socket) => ["-numa", `cpu,node-id=${socket % nodes},socket-id=${socket}`]),
+  ];
 }
 
 async function stop(child: ChildProcess): Promise<void> {
