@@ -167,12 +167,19 @@ function judgeImage(image: CaptureImage, layout: MachineLayout): Audit {
     };
   }
   return lacks.length === 0
-    ? { ...found, verdict: "accurate", reason: "The loaded capture kernel would be told the truth" }
+    ? { ...found, verdict: "accurate", reason: truth(cpus) }
     : {
         ...found,
         verdict: "inaccurate",
         reason: `A dump would ${lacks.join(" and ")}; ${remedy(image, !(missing.isEmpty && stale.isEmpty), cpus)}`,
       };
+}
+
+function truth({ undescribed, possible }: CpuAudit): string {
+  const told = "The loaded capture kernel would be told the truth";
+  return undescribed.length === 0
+    ? told
+    : `${told}; of ${possible} CPUs that the kernel may have, ${undescribed.length} have no note in the header yet, which kdump-hotplug keep adds as far as there is room`;
 }
 
 function remedy(image: CaptureImage, memory: boolean, cpus: CpuAudit): string {

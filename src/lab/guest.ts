@@ -15,6 +15,8 @@ export interface GuestMachine {
   readonly crashkernelMiB: number;
   /** `shared`: RAM in a file that others can map, as hosts with DPDK or virtiofs have it; `private`: QEMU's default. */
   readonly ram: "shared" | "private";
+  /** CPUs at the start. Default 2. */
+  readonly cpus?: number | undefined;
   /** NUMA nodes that share the RAM, and the CPU slots in turn; without it the machine has no NUMA. */
   readonly nodes?: number | undefined;
   /** What the kernel does with memory that is added: it brings it online, or leaves that to udev. Default `online`. */
@@ -191,7 +193,7 @@ function launch(options: GuestOptions, directory: string): ChildProcess {
   const crashkernel = options.crashkernelMiB > 0 ? `crashkernel=${options.crashkernelMiB}M ` : "";
   const qemu: readonly (readonly string[])[] = [
     ["-cpu", "max,phys-bits=44", "-m", `${ramMiB}M,slots=256,maxmem=600G`],
-    ["-smp", `2,sockets=${SOCKETS},cores=1,threads=1,maxcpus=${SOCKETS}`],
+    ["-smp", `${options.cpus ?? 2},sockets=${SOCKETS},cores=1,threads=1,maxcpus=${SOCKETS}`],
     ...machineAndRam(options),
     ...(virtioMem === undefined
       ? []
@@ -220,7 +222,7 @@ function launch(options: GuestOptions, directory: string): ChildProcess {
   });
 }
 
-/** CPU slots; two are taken at the start. */
+/** CPU slots. */
 const SOCKETS = 8;
 
 function ramBackend(ram: GuestOptions["ram"]): string {

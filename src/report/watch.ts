@@ -19,7 +19,9 @@ function eventText(event: WatchEvent): string {
       return `${event.audit.verdict} (${printable(event.audit.reason)})${event.audit.warnings.map((warning) => `; warning: ${printable(warning)}`).join("")}`;
     case "installed": {
       const { before, installed, reactionMs } = event;
-      const changes = [changeText("described", before.missing), changeText("taken out", before.stale)];
+      const changes = [changeText("described", before.missing), changeText("taken out", before.stale)].flat();
+      // Nothing else is a reason to install.
+      if (changes.length === 0) changes.push("described CPUs that have no note yet");
       const bytes = formatBytes(BigInt(bytesWritten(installed.writes)));
       const pause =
         installed.pauseMicroseconds === undefined
@@ -27,7 +29,7 @@ function eventText(event: WatchEvent): string {
           : [`the guest stood still for ${milliseconds(installed.pauseMicroseconds)}`];
       const reaction =
         reactionMs === undefined ? [] : [`${reactionMs.toFixed(1)} ms after the change was seen`];
-      return `installed: ${[...changes.flat(), `${bytes} written`, ...pause, ...reaction].join("; ")}`;
+      return `installed: ${[...changes, `${bytes} written`, ...pause, ...reaction].join("; ")}`;
     }
     case "failed":
       return `failed: ${printable(event.error.message)}`;

@@ -4,7 +4,7 @@ import { describe, expect, test } from "vitest";
 import { Keeper } from "../../src/keeper/keeper.ts";
 import { nodeSha256 } from "../../src/targets/sha256.ts";
 import { FORMS } from "../image/fake-loaders.ts";
-import { CRASH, le64, PLACES } from "../image/fake-machine.ts";
+import { CRASH, le64, PLACES, UNITS } from "../image/fake-machine.ts";
 import { anyByte, interesting, survives } from "../image/survives.ts";
 import { FakeTarget, slots } from "./fake-target.ts";
 
@@ -20,14 +20,17 @@ const spots = (target: FakeTarget): readonly (readonly [bigint, number])[] => [
   [target.image.commandLineAddress, 60],
   [target.image.tableAddress, 256],
   [target.image.digestAddress, 32],
+  [PLACES.crashNotesPointer, 8],
+  [PLACES.perCpuOffset, 80],
 ];
 describe("a machine with changed bytes", () => {
-  const change = fc.tuple(fc.nat({ max: 9 }), fc.nat({ max: 1023 }), fc.oneof(anyByte, interesting));
+  const change = fc.tuple(fc.nat({ max: 11 }), fc.nat({ max: 1023 }), fc.oneof(anyByte, interesting));
 
   test.each(FORMS)(
     "of form %s is survived, and nothing is written outside its crash memory",
     async (form) => {
-      const target = new FakeTarget(form);
+      const target = new FakeTarget(form, {}, { units: UNITS });
+      target.setCpus(3);
       target.add(slots(0));
       const good = target.memory.snapshot();
       await fc.assert(
@@ -46,7 +49,7 @@ describe("a machine with changed bytes", () => {
           expect(stray).toEqual([]);
           expect(target.running).toBe(true);
         }),
-        { numRuns: 80, seed: 6 },
+        { numRuns: 120, seed: 6 },
       );
     },
     20_000,

@@ -109,6 +109,19 @@ describe.skipIf(!labs.has("6.1"))("Linux 6.1", () => {
     expectPanicked(cpus, pid);
   });
 
+  test("with one CPU at the load has the right notes of those that come", async () => {
+    await using guest = await labs.get("6.1")!.bootLoaded({ cpus: 1 });
+    await using machine = await QemuMachine.open(guest.qmpPath);
+    const { after } = await new Keeper(machine, nodeSha256).reconcile();
+    expect(after.cpus).toMatchObject({ present: 1, described: POSSIBLE, undescribed: [] });
+    await addCpu(guest);
+    await addCpu(guest);
+    await bringOnline(guest.agent, 1);
+    await bringOnline(guest.agent, 2);
+    const notes = cpuNotes(after.image!.header).map(({ p_paddr }) => p_paddr);
+    expect(await notesInSysfs(guest.agent)).toEqual(notes.slice(0, 3));
+  });
+
   test("gets a CPU from us, header first, and is told as full when it has all", async () => {
     await using guest = await labs.get("6.1")!.bootLoaded();
     const target = `qmp:${guest.qmpPath}`;
