@@ -71,7 +71,15 @@ describe.skipIf(!lab)("a guest with a loaded capture kernel", () => {
         digest: "covers-header",
       },
       memory: { missing: [], stale: [] },
-      cpus: { missing: [] },
+      cpus: { missing: [], present: 2, described: 2, possible: 8 },
+    });
+    const adopted = await cliJson("keep", "--once", target);
+    expect(adopted.code).toBe(0);
+    expect(adopted.json).toMatchObject({
+      verdict: "accurate",
+      cpus: { described: 8, undescribed: [] },
+      before: { verdict: "accurate" },
+      installed: { writes: expect.arrayContaining([expect.objectContaining({ what: "header" })]) },
     });
     const kept = await cliJson("keep", "--once", target);
     expect(kept.code).toBe(0);
@@ -82,7 +90,10 @@ describe.skipIf(!lab)("a guest with a loaded capture kernel", () => {
     });
     const inspected = await cliJson("inspect", target);
     expect(inspected.code).toBe(0);
-    expect(inspected.json["image"]).toMatchObject(fieldsOf(json["image"]));
+    expect(inspected.json["image"]).toMatchObject({
+      ...fieldsOf(json["image"]),
+      ...fieldsOf(kept.json["image"]),
+    });
     expect(inspected.json["image"]).toHaveProperty("headers.0.p_type", 4);
   });
 
