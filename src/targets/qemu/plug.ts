@@ -10,7 +10,7 @@ export interface DimmRequest {
   readonly size: bigint;
   /** The device's id; the first free `kdh-mem0`, `kdh-mem1`, ... unless told. */
   readonly id?: string | undefined;
-  /** Guest physical address; QEMU takes the lowest that is free unless told. */
+  /** Guest physical address; QEMU takes the lowest that is free unless told. Linux wants whole memory blocks. */
   readonly address?: bigint | undefined;
   /** NUMA node; QEMU takes 0 unless told. */
   readonly node?: number | undefined;
@@ -66,8 +66,8 @@ export async function plugDimm(
       driver: "pc-dimm",
       id,
       memdev,
-      ...(request.address === undefined ? {} : { addr: request.address }),
       ...(request.node === undefined ? {} : { node: request.node }),
+      ...(request.address === undefined ? {} : { addr: request.address }),
     });
   } catch (error) {
     const failure = plugError(error, `Cannot plug DIMM "${id}" of ${size}`);
