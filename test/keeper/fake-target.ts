@@ -1,4 +1,5 @@
 /** The keeper's port over a fake machine: a layout that changes, a guest that acts between our steps, failing writes. */
+import { createHash } from "node:crypto";
 import type { PausedWork, PluggableMachine, WatchedMachine } from "../../src/keeper/machine.ts";
 import { describedMemory } from "../../src/layout/described.ts";
 import { machineLayoutFromQmp, type MachineLayout } from "../../src/layout/machine.ts";
@@ -64,6 +65,23 @@ export class FakeTarget implements PluggableMachine, WatchedMachine {
 
   remove(range: PhysicalRange): void {
     this.#setDevices(this.#devices.filter((device) => device.range?.start !== range.start));
+  }
+
+  /** What a forger does who knows the digest: what was changed in the segments passes purgatory's check again. */
+  reseal(): void {
+    const hash = createHash("sha256");
+    for (let i = 0n; i < 16n; i++) {
+      const entry = Buffer.from(this.memory.peek(this.image.tableAddress + i * 16n, 16));
+      const size = entry.readBigUInt64LE(8);
+      if (size > 8n * MIB) return;
+      hash.update(this.memory.peek(entry.readBigUInt64LE(0), Number(size)));
+    }
+    this.memory.poke(this.image.digestAddress, hash.digest());
+  }
+
+  /** Takes all devices out, as a machine that starts anew has none. */
+  unplugAll(): void {
+    this.#setDevices([]);
   }
 
   setCpus(present: number): void {
