@@ -23,6 +23,8 @@ export interface GuestMachine {
   readonly addedMemory?: "online" | "offline" | undefined;
   /** A virtio-mem device `vmem0` that has given nothing at the start. */
   readonly virtioMem?: VirtioMem | undefined;
+  /** A file on this machine that the guest, and its capture kernel, has as the NVMe disk /dev/nvme0n1. */
+  readonly disk?: string | undefined;
   /** More kernel parameters. */
   readonly append?: string | undefined;
 }
@@ -210,6 +212,7 @@ function launch(options: GuestOptions, directory: string): ChildProcess {
     ["-qmp", `unix:${join(directory, "qmp.sock")},server=on,wait=off`],
     ["-qmp", `unix:${join(directory, "lab.sock")},server=on,wait=off`],
     ["-kernel", options.vmlinuz, "-initrd", options.initramfs],
+    ...(options.disk === undefined ? [] : diskArguments(options.disk)),
     [
       "-append",
       `console=ttyS0 ${crashkernel}memhp_default_state=${options.addedMemory ?? "online"} panic=5 ${options.append ?? ""}`.trim(),
@@ -245,6 +248,16 @@ function machineAndRam({ ramMiB, ram, nodes, accelerator }: GuestOptions): reado
     ...all.map((node) => ["-object", object(node, ramMiB / nodes)]),
     ...all.map((node) => ["-numa", `node,nodeid=${node},memdev=ram${node}`]),
     ...sockets.map((socket) => ["-numa", `cpu,node-id=${socket % nodes},socket-id=${socket}`]),
+  ];
+}
+
+/** NVMe, because Debian's cloud kernels have it built in, and virtio_blk as a module. */
+function diskArguments(path: string): readonly (readonly string[])[] {
+  // A comma in a value is written twice.
+  const file = path.replaceAll(",", ",,");
+  return [
+    ["-drive", `file=${file},if=none,id=disk0,format=raw,cache=unsafe`],
+    ["-device", "nvme,drive=disk0,serial=kdump-hotplug"],
   ];
 }
 

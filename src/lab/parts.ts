@@ -8,6 +8,7 @@ import { captureInitramfs, guestInitramfs } from "./initramfs.ts";
 import { MODULE_DIRECTORY } from "./guest-actions.ts";
 import { type AcceleratorChoice, makeLabDirectory } from "./guest.ts";
 import type { LabParts } from "./scenario.ts";
+import { makedumpfileEntries } from "./tools.ts";
 import { udevEntries } from "./udev.ts";
 
 /** Parts on disk until disposed of. */
@@ -18,8 +19,12 @@ export async function buildParts(supplies: LabSupplies, accelerator: Accelerator
   const directory = await makeLabDirectory();
   const remove = async (): Promise<void> => rm(directory, { recursive: true, force: true });
   try {
-    const { busybox, kexec, kernel, qemu, udev } = supplies;
-    const capture = await captureInitramfs({ busybox, initScript: INIT_SCRIPT });
+    const { busybox, kexec, kernel, qemu, udev, tools } = supplies;
+    const capture = await captureInitramfs({
+      busybox,
+      initScript: INIT_SCRIPT,
+      extraFiles: tools === undefined ? [] : await makedumpfileEntries(tools),
+    });
     const initramfs = join(directory, "guest.cpio.gz");
     const guest = {
       busybox,

@@ -1,17 +1,13 @@
 /**
- * A real systemd-udevd in a guest, without systemd.
- *
- * Debian's udev wants the C library of its own release, kexec that of another one. So udev lies in a directory of its
- * own, laid out as in Debian, and what is called is a script of one line that starts its own loader on its own
- * libraries. PID 1 is the lab's /init: nothing here is a unit, and udevd has no system call filter.
+ * A real systemd-udevd in a guest, without systemd. (Debian's udev wants the C library of its own release: see
+ * guest-programs.ts.) PID 1 is the lab's /init: nothing here is a unit, and udevd has no system call filter.
  */
-import { readFile } from "node:fs/promises";
-import { dirname } from "node:path";
 import type { AgentChannel } from "./channel.ts";
 import type { CpioEntry } from "./cpio.ts";
 import { LostGuestError } from "./errors.ts";
 import { UDEV_PROGRAMS, type UdevProgram, type UdevSupply } from "./fetch/udev.ts";
 import { type GuestFile, writeGuestFiles } from "./guest-actions.ts";
+import { programEntries } from "./guest-programs.ts";
 
 /** Where a guest has udev's files. */
 const ROOT = "/udev";
@@ -31,28 +27,9 @@ const START_TIMEOUT_MS = 30_000;
  *
  * @throws the file system's error where a part cannot be read.
  */
-export async function udevEntries(supply: UdevSupply): Promise<readonly CpioEntry[]> {
-  const entries: CpioEntry[] = [];
-  for (const { guestPath, hostPath } of supply.files)
-    entries.push({ kind: "file", name: inArchive(guestPath), mode: 0o755, data: await readFile(hostPath) });
-  for (const program of UDEV_PROGRAMS) {
-    const data = new TextEncoder().encode(wrapper(supply, supply.programs[program]));
-    entries.push({ kind: "file", name: CALLED[program].slice(1), mode: 0o755, data });
-  }
-  return entries;
-}
-
-function inArchive(path: string): string {
-  return `${ROOT}${path}`.slice(1);
-}
-
-/** Keeps the program's own name as `argv[0]`: udevd and udevadm are one program that looks at it. */
-function wrapper({ loader, files }: UdevSupply, program: string): string {
-  const libraries = files.filter(({ guestPath }) => /\.so(?:\.|$)/.test(guestPath) && guestPath !== loader);
-  const directories = [...new Set(libraries.map(({ guestPath }) => `${ROOT}${dirname(guestPath)}`))];
-  return `#!/bin/sh
-exec ${ROOT}${loader} --inhibit-cache --library-path ${directories.join(":")} ${ROOT}${program} "$@"
-`;
+export async function udevEntries({ files, loader, programs }: UdevSupply): Promise<readonly CpioEntry[]> {
+  const called = UDEV_PROGRAMS.map((program) => ({ at: CALLED[program], program: programs[program] }));
+  return programEntries({ root: ROOT, files, loader, called });
 }
 
 /** One rules file for a guest. */

@@ -1,6 +1,6 @@
 /** What tests on real kernels share: the lab's supplies and initramfs images, and guests made of them. */
 import { SupplyError } from "../../src/lab/fetch/errors.ts";
-import { supply } from "../../src/lab/fetch/supplies.ts";
+import { type LabSupplies, supply } from "../../src/lab/fetch/supplies.ts";
 import type { UdevSuite } from "../../src/lab/fetch/udev.ts";
 import { AcceleratorChoice, type GuestMachine, type LabGuest } from "../../src/lab/guest.ts";
 import { buildParts, type BuiltParts } from "../../src/lab/parts.ts";
@@ -12,9 +12,11 @@ type BootOptions = Partial<GuestMachine>;
 /** One kernel's lab. Close it. */
 export class Lab {
   readonly parts: BuiltParts;
+  readonly supplies: LabSupplies;
 
-  constructor(parts: BuiltParts) {
+  constructor(parts: BuiltParts, supplies: LabSupplies) {
     this.parts = parts;
+    this.supplies = supplies;
   }
 
   /** Boots a guest, of 1 GiB with 256 MiB of crash memory and a shared RAM file unless told. Dispose of it. */
@@ -49,10 +51,14 @@ export class Lab {
  *     afterAll(() => lab?.close());
  *     describe.skipIf(!lab)("bad input", …);
  */
-export async function openLab(what: string, kernel = "6.1", udev?: UdevSuite): Promise<Lab | undefined> {
+export async function openLab(
+  what: string,
+  kernel = "6.1",
+  { udev, tools }: { readonly udev?: UdevSuite; readonly tools?: boolean } = {},
+): Promise<Lab | undefined> {
   try {
-    const supplies = await supply({ kernel, udev, install: false, log: () => undefined });
-    return new Lab(await buildParts(supplies, new AcceleratorChoice()));
+    const supplies = await supply({ kernel, udev, tools, install: false, log: () => undefined });
+    return new Lab(await buildParts(supplies, new AcceleratorChoice()), supplies);
   } catch (error) {
     // Only what is missing here is a reason to skip; after `lab fetch` got everything, nothing is.
     if (!(error instanceof SupplyError) || process.env["KDUMP_HOTPLUG_LAB"] === "required") throw error;

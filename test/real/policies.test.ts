@@ -15,7 +15,7 @@ const SERIES = ["6.1", "6.12"] as const;
 
 const labs = new Map<KernelSeries, Lab>();
 for (const series of SERIES) {
-  const lab = await openLab(`policies on Linux ${series}`, series, KERNEL_SUITES[series]);
+  const lab = await openLab(`policies on Linux ${series}`, series, { udev: KERNEL_SUITES[series] });
   if (lab) labs.set(series, lab);
 }
 afterAll(async () => {

@@ -30,7 +30,7 @@ const VERSIONS = [
 
 const labs = new Map<SystemdVersion, Lab>();
 for (const { version, series } of VERSIONS) {
-  const lab = await openLab(`udevadm test of systemd ${version}`, series, KERNEL_SUITES[series]);
+  const lab = await openLab(`udevadm test of systemd ${version}`, series, { udev: KERNEL_SUITES[series] });
   if (lab) labs.set(version, lab);
 }
 afterAll(async () => {

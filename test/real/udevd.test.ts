@@ -13,7 +13,7 @@ const STATES = "cat /sys/devices/system/memory/memory*/state | sort | uniq -c";
 
 const labs = new Map<KernelSeries, Lab>();
 for (const series of KERNEL_SERIES) {
-  const lab = await openLab(`udevd on Linux ${series}`, series, KERNEL_SUITES[series]);
+  const lab = await openLab(`udevd on Linux ${series}`, series, { udev: KERNEL_SUITES[series] });
   if (lab) labs.set(series, lab);
 }
 afterAll(async () => {

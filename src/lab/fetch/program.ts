@@ -36,30 +36,62 @@ export interface ProgramsToCopy {
  * @throws {FetchError} where a part is not in `root`.
  */
 export async function copyPrograms(
-  { machine, signal }: Workshop["context"],
+  context: Workshop["context"],
   { root, to, paths, label }: ProgramsToCopy,
 ): Promise<string | undefined> {
-  const put = async (path: string): Promise<void> => {
-    const target = join(to, path);
-    await mkdir(dirname(target), { recursive: true });
-    await copyFile(await resolveIn(root, path), target);
-  };
   const directories = await libraryDirectories(root);
   let interpreter: string | undefined;
   for (const path of paths) {
-    await put(path);
+    await copyOut(root, to, path);
     const wanted = await readInterpreter(join(to, path));
     if (wanted === undefined) continue;
     interpreter = wanted;
-    await put(wanted);
+    await copyOut(root, to, wanted);
     const program = { loader: join(to, wanted), binary: join(to, path), directories };
-    for (const library of await listLibraries(machine, program, signal)) {
-      if (!library.startsWith(`${root}/`))
-        throw new FetchError(`${label}'s ${basename(path)} takes ${library} from this machine`);
-      await put(library.slice(root.length));
-    }
+    await copyLibraries(context, { root, to, label }, program);
   }
   return interpreter;
+}
+
+/** What {@link copyTrees} copies, besides where to. */
+export interface TreesToCopy extends Omit<ProgramsToCopy, "paths"> {
+  /** Matches the path of each wanted file, as if `root` were `/`. */
+  readonly wanted: RegExp;
+  /** The loader that {@link copyPrograms} gave. */
+  readonly loader: string;
+}
+
+/** Copies files that a program looks for by itself: data, and extensions (`*.so`) with the shared objects that those load. */
+export async function copyTrees(
+  context: Workshop["context"],
+  { root, to, label, wanted, loader }: TreesToCopy,
+): Promise<void> {
+  const directories = await libraryDirectories(root);
+  for (const path of (await listFiles(root)).map((name) => `/${name}`)) {
+    if (!wanted.test(path)) continue;
+    await copyOut(root, to, path);
+    if (!path.endsWith(".so")) continue;
+    const program = { loader: join(to, loader), binary: join(to, path), directories };
+    await copyLibraries(context, { root, to, label }, program);
+  }
+}
+
+async function copyOut(root: string, to: string, path: string): Promise<void> {
+  const target = join(to, path);
+  await mkdir(dirname(target), { recursive: true });
+  await copyFile(await resolveIn(root, path), target);
+}
+
+async function copyLibraries(
+  { machine, signal }: Workshop["context"],
+  { root, to, label }: Omit<ProgramsToCopy, "paths">,
+  program: Program & { readonly loader: string },
+): Promise<void> {
+  for (const library of await listLibraries(machine, program, signal)) {
+    if (!library.startsWith(`${root}/`))
+      throw new FetchError(`${label}'s ${basename(program.binary)} takes ${library} from this machine`);
+    await copyOut(root, to, library.slice(root.length));
+  }
 }
 
 /** A copied program, to be run with its copied loader and libraries and nothing of this machine's. */

@@ -20,6 +20,7 @@ import { probeQemu, type QemuSupply } from "./qemu.ts";
 import { supplyQemu } from "./qemu-supply.ts";
 import { RunError } from "./run.ts";
 import { readOwnSources } from "./suites.ts";
+import { fetchTools, TOOLS_ENTRY, toolsFromEntry, type ToolsSupply } from "./tools.ts";
 import {
   fetchUdev,
   UDEV_SUITES,
@@ -39,6 +40,8 @@ export interface LabSupplies {
   readonly kexec: KexecSupply;
   /** Only where it was asked for. */
   readonly udev: UdevSupply | undefined;
+  /** Only where they were asked for. */
+  readonly tools: ToolsSupply | undefined;
 }
 
 /** What `lab fetch` leaves in the cache. */
@@ -50,6 +53,7 @@ export interface FetchedSupplies {
   readonly kexec: KexecSupply;
   /** Oldest suite first. */
   readonly udevs: readonly UdevSupply[];
+  readonly tools: ToolsSupply;
 }
 
 /** Where talk goes, and how it is interrupted. */
@@ -69,6 +73,8 @@ export interface SupplyOptions extends FetchOptions {
   readonly kexec?: string | undefined;
   /** The suite whose udev the guest gets. Default: the guest has none. */
   readonly udev?: UdevSuite | undefined;
+  /** Whether outside tools are wanted, to judge dumps with: the capture kernel gets makedumpfile. Default false. */
+  readonly tools?: boolean | undefined;
   /** Whether QEMU may be installed on this machine, given root. Default true. */
   readonly install?: boolean | undefined;
 }
@@ -113,6 +119,7 @@ export async function supply(options: SupplyOptions, machine: Machine = thisMach
       ? await session.kexec()
       : await session.get("kexec", "--kexec FILE", () => givenKexec(machine, kexecPath, signal));
   const udev = options.udev === undefined ? undefined : await session.udev(options.udev);
+  const tools = options.tools === true ? await session.tools() : undefined;
   await session.launcher();
   if (
     qemu === undefined ||
@@ -126,12 +133,12 @@ export async function supply(options: SupplyOptions, machine: Machine = thisMach
   options.log(
     `QEMU ${qemu.version} (${qemu.path}), kernel ${kernelSupply.release}, kexec-tools ${kexec.version}`,
   );
-  return { qemu, kernel: kernelSupply, busybox, kexec, udev };
+  return { qemu, kernel: kernelSupply, busybox, kexec, udev, tools };
 }
 
 /**
- * Gets everything that the lab needs: QEMU, and into the cache all three kernels, busybox, kexec and each suite's
- * udev. What is there and whole is not fetched again.
+ * Gets everything that the lab needs: QEMU, and into the cache all three kernels, busybox, kexec, each suite's udev and
+ * the tools that read dumps. What is there and whole is not fetched again.
  *
  * @throws {SupplyError} once, with everything that could not be fetched; the rest is in the cache then.
  */
@@ -153,11 +160,18 @@ export async function fetchAll(
     const udev = await session.udev(suite);
     if (udev !== undefined) udevs.push(udev);
   }
+  const tools = await session.tools();
   await session.launcher();
-  if (qemu === undefined || busybox === undefined || kexec === undefined || session.missing.length > 0) {
+  if (
+    qemu === undefined ||
+    busybox === undefined ||
+    kexec === undefined ||
+    tools === undefined ||
+    session.missing.length > 0
+  ) {
     throw new SupplyError(session.missing);
   }
-  return { qemu, kernels, busybox, kexec, udevs };
+  return { qemu, kernels, busybox, kexec, udevs, tools };
 }
 
 async function openSession(options: FetchOptions, machine: Machine): Promise<Session> {
@@ -224,6 +238,12 @@ class Session implements AsyncDisposable {
   udev(suite: UdevSuite): Promise<UdevSupply | undefined> {
     return this.get(`udev of ${suite}`, undefined, async () =>
       udevFromEntry(suite, await this.#entry(udevEntryName(suite), (workshop) => fetchUdev(workshop, suite))),
+    );
+  }
+
+  tools(): Promise<ToolsSupply | undefined> {
+    return this.get("tools that read dumps", undefined, async () =>
+      toolsFromEntry(await this.#entry(TOOLS_ENTRY, fetchTools)),
     );
   }
 

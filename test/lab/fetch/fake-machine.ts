@@ -80,6 +80,24 @@ function udevPackages(version: string, usr: string): Readonly<Record<string, Fak
   };
 }
 
+/** Tools that read dumps, with a piece of Python's library and an extension of drgn's. */
+const TOOLS: Readonly<Record<string, FakePackage>> = {
+  makedumpfile: { version: "1:1.7.6-1", files: { "usr/bin/makedumpfile": elfProgram(LOADER) } },
+  binutils: { version: "2.44-3", files: { "usr/bin/readelf": elfProgram(LOADER) } },
+  gdb: { version: "16.3-1", files: { "usr/bin/gdb": elfProgram(LOADER), "etc/gdb/gdbinit": "not wanted" } },
+  crash: { version: "8.0.6-1", files: { "usr/bin/crash": elfProgram(LOADER) } },
+  "python3-drgn": {
+    version: "0.0.31-1",
+    files: {
+      "usr/bin/python3": elfProgram(LOADER),
+      "usr/lib/python3.13/os.py": "python",
+      "usr/lib/python3/dist-packages/drgn/__init__.py": "drgn",
+      "usr/lib/python3/dist-packages/_drgn.cpython-313-x86_64-linux-gnu.so": elfProgram(LOADER),
+      "usr/lib/python3/dist-packages/other.py": "not wanted",
+    },
+  },
+};
+
 /** An archive as the lab expects it. */
 export const ARCHIVE: FakeArchive = {
   bullseye: { ...kernelPackages("5.10.0-1-cloud-amd64", "lib/modules"), ...udevPackages("247.3-1", "") },
@@ -92,6 +110,7 @@ export const ARCHIVE: FakeArchive = {
     ...kernelPackages("6.12.1+deb13-cloud-amd64", "usr/lib/modules"),
     ...udevPackages("257.13-1", "usr/"),
     "kexec-tools": { version: "1:2.0.29-2", files: { "usr/sbin/kexec": elfProgram(LOADER) } },
+    ...TOOLS,
     libunused1: { version: "1-1", files: { [`${LIB}/libunused.so.1`]: "never loaded" } },
     debconf: { version: "1.5", files: { "usr/bin/debconf": "script" } },
   },
@@ -184,7 +203,9 @@ export class FakeMachine implements Machine, AsyncDisposable {
       case "qemu-system-x86_64":
         return { stdout: "QEMU emulator version 10.0.2 (Debian 1:10.0.2)\n" };
       case "ld-linux-x86-64.so.2":
-        return args.includes("--list") ? listing(args) : { stdout: versionOf(args.at(-2) ?? "") };
+        return args.includes("--list")
+          ? listing(args)
+          : { stdout: versionOf(args.find((arg) => arg.startsWith("/") && /bin\/[^:/]*$/.test(arg)) ?? "") };
       default:
         throw new Error(`The test's machine has no ${command} ${args.join(" ")}`);
     }
@@ -235,9 +256,8 @@ function show(suite: Readonly<Record<string, FakePackage>>, name: string): strin
 }
 
 function simulation(suite: Readonly<Record<string, FakePackage>>): string {
-  const names = ["debconf", "libc6", "libunused1", "kexec-tools", "udev", "util-linux"].filter(
-    (name) => name in suite,
-  );
+  const all = ["debconf", "libc6", "libunused1", "kexec-tools", "udev", "util-linux", ...Object.keys(TOOLS)];
+  const names = all.filter((name) => name in suite);
   return names.map((name) => `Inst ${name} (${suite[name]?.version} Debian:13/stable [amd64]) []\n`).join("");
 }
 
@@ -248,6 +268,16 @@ function versionOf(binary: string): string {
       return "252\n";
     case "flock":
       return "flock from util-linux 2.41\n";
+    case "makedumpfile":
+      return "makedumpfile: version 1.7.6 (released on 6 Nov 2024)\n";
+    case "readelf":
+      return "GNU readelf (GNU Binutils for Debian) 2.44\n";
+    case "gdb":
+      return "GNU gdb (Debian 16.3-1) 16.3\n";
+    case "crash":
+      return "\ncrash 8.0.6\n";
+    case "python3":
+      return "0.0.31\n";
     default:
       return "kexec-tools 2.0.29\n";
   }

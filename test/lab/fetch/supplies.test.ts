@@ -247,6 +247,7 @@ describe("fetchAll", () => {
       "kernel-6.1-v2",
       "kernel-6.12-v2",
       "kexec",
+      "tools",
       "udev-bookworm",
       "udev-bullseye",
       "udev-trixie",
@@ -269,7 +270,7 @@ describe("fetchAll", () => {
     machine.archive = archive;
     const error = await lacking(fetchAll({ log: machine.log }, machine));
     expect(error.missing.map(({ what }) => what)).toEqual(["kernel 5.10", "udev of bullseye"]);
-    expect(await readdir(machine.cacheRoot)).toHaveLength(6);
+    expect(await readdir(machine.cacheRoot)).toHaveLength(7);
   });
 
   test("refuses a kernel of another series", async () => {
