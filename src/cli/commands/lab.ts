@@ -23,7 +23,7 @@ export function labCommand(context: Context, exit: (code: number) => void): Comm
 function fetchCommand(context: Context, exit: (code: number) => void): Command {
   return new Command("fetch")
     .description(
-      "fetch the kernels, kexec-tools, busybox and udev of the lab into the cache; a second call downloads nothing",
+      "fetch the kernels, kexec-tools, busybox, udev and tools that read dumps into the lab's cache; a second call downloads nothing",
     )
     .addOption(jsonOption())
     .action(async (options: { readonly json?: true }) => {
