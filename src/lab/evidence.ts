@@ -77,8 +77,9 @@ export async function comparePages(
   vmcore: Vmcore,
   range: PhysicalRange,
   random: () => number,
+  count: number = PAGES_PER_DIMM,
 ): Promise<PageEvidence> {
-  const addresses = samplePages(range, PAGES_PER_DIMM, random);
+  const addresses = samplePages(range, count, random);
   const inDump = addresses.flatMap((address) => {
     const offset = fileOffset(vmcore.header, address);
     return offset === undefined ? [] : [{ address, page: offset / BigInt(PAGE_SIZE) }];

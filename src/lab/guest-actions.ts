@@ -21,11 +21,15 @@ export interface CaptureLoad {
   readonly load: LoadCall;
   /** Whether the capture kernel is told not to look for hot-added memory. */
   readonly acpiNoMemhotplug: boolean;
+  /** More parameters of the capture kernel. */
+  readonly captureAppend?: string | undefined;
 }
 
 /** The command that loads the capture kernel, over one that is loaded as well. */
-export function loadCommand({ load, acpiNoMemhotplug }: CaptureLoad): string {
-  const append = acpiNoMemhotplug ? `${CAPTURE_PARAMETERS} ${NO_MEMHOTPLUG}` : CAPTURE_PARAMETERS;
+export function loadCommand({ load, acpiNoMemhotplug, captureAppend }: CaptureLoad): string {
+  const append = [CAPTURE_PARAMETERS, ...(acpiNoMemhotplug ? [NO_MEMHOTPLUG] : []), captureAppend ?? ""]
+    .join(" ")
+    .trim();
   return `kexec ${SYSTEM_CALL[load]} --load-panic ${GUEST_VMLINUZ} --initrd=${GUEST_CAPTURE_INITRAMFS} --append="${append}"`;
 }
 
@@ -130,22 +134,35 @@ export async function fillMemory(agent: AgentChannel, totalMiB: number): Promise
 
 /** QEMU ends right after its guest's serial line. */
 const END_MS = 2000;
+/** A capture kernel takes 4 to 7 s to its shell on TCG, several times that on a busy machine. */
+const CAPTURE_TIMEOUT_MS = 120_000;
 
 /**
- * Panics the guest.
+ * Panics the guest from inside.
  *
- * @param command - the line of shell that does it.
- * @returns true once the capture kernel's shell reports; false where nothing comes, or the guest resets, which ends
- * QEMU of its own accord (`panic=`, `-no-reboot`).
- * @throws {LostGuestError} where QEMU itself was killed or failed: that says nothing about kdump.
+ * @param command - the line of shell that does it. @returns and throws as {@link awaitCapture} does.
  */
 export async function panic(
   guest: Pick<LabGuest, "agent" | "end">,
   command = "echo c > /proc/sysrq-trigger",
 ): Promise<boolean> {
   guest.agent.send(command);
+  return await awaitCapture(guest);
+}
+
+/**
+ * Waits for the capture kernel of a guest that panics.
+ *
+ * @returns true once the capture kernel's shell reports; false where nothing comes, or the guest resets, which ends
+ * QEMU of its own accord (`panic=`, `-no-reboot`).
+ * @throws {LostGuestError} where QEMU itself was killed or failed: that says nothing about kdump.
+ */
+export async function awaitCapture(
+  guest: Pick<LabGuest, "agent" | "end">,
+  timeoutMs: number = CAPTURE_TIMEOUT_MS,
+): Promise<boolean> {
   try {
-    await guest.agent.hello("capture", 120_000);
+    await guest.agent.hello("capture", timeoutMs);
     return true;
   } catch (error) {
     if (!(error instanceof LostGuestError)) throw error;

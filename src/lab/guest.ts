@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { closeSync, openSync, readFileSync } from "node:fs";
-import { lstat, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { copyFile, lstat, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { hasEnded, MARK_PATTERN, ownMark } from "../targets/process-mark.ts";
@@ -27,6 +27,8 @@ export interface GuestMachine {
   readonly disk?: string | undefined;
   /** More kernel parameters. */
   readonly append?: string | undefined;
+  /** Instead of a memfd: the file, of the guest's size, that holds shared RAM. Whoever names it removes it. */
+  readonly ramFile?: string | undefined;
 }
 
 /** A virtio-mem device. */
@@ -81,6 +83,14 @@ function hasKvm(): boolean {
   }
 }
 
+/** A guest that was stopped and saved beside its RAM file (saved-guest.ts). */
+export interface SavedState {
+  /** What QEMU wrote: everything but the RAM. */
+  readonly file: string;
+  /** `uname -r` of the kernel in it. */
+  readonly release: string;
+}
+
 /** Begins the names of the lab's directories; the mark of the process that they belong to follows. */
 const DIRECTORY_PREFIX = "kdump-hotplug-lab-";
 const DIRECTORY = new RegExp(`^${DIRECTORY_PREFIX}(${MARK_PATTERN})-`);
@@ -119,9 +129,30 @@ export class LabGuest implements AsyncDisposable {
    * @throws {LostGuestError} with the end of the console log, where the guest does not get there.
    */
   static async boot(options: GuestOptions): Promise<LabGuest> {
+    return LabGuest.#start(options, [], async (agent) =>
+      agent.hello("guest", BOOT_TIMEOUT_MS[options.accelerator.current]),
+    );
+  }
+
+  /**
+   * Starts a QEMU that takes over a saved guest, which stands still until `resumeSaved` (saved-guest.ts).
+   *
+   * @param options those that it was saved with, with a `ramFile` that is a copy of its RAM.
+   * @throws {LostGuestError} where QEMU does not start.
+   */
+  static async receive(options: GuestOptions, saved: SavedState): Promise<LabGuest> {
+    return LabGuest.#start(options, ["-incoming", "defer"], async () => saved.release);
+  }
+
+  /** @param ready waits until the guest can be worked with, and gives its kernel's release. */
+  static async #start(
+    options: GuestOptions,
+    more: readonly string[],
+    ready: (agent: AgentChannel) => Promise<string>,
+  ): Promise<LabGuest> {
     await removeAbandonedDirectories();
     const directory = await makeLabDirectory();
-    const child = launch(options, directory);
+    const child = launch(options, directory, more);
     // Nobody is to wait for the socket of a QEMU that has ended.
     const gone = new AbortController();
     child.once("exit", () => gone.abort(new LostGuestError("QEMU ended at once")));
@@ -144,8 +175,7 @@ export class LabGuest implements AsyncDisposable {
       options.signal?.addEventListener("abort", abort, { once: true });
       if (options.signal?.aborted) abort();
       child.once("exit", () => options.signal?.removeEventListener("abort", abort));
-      const release = await agent.hello("guest", BOOT_TIMEOUT_MS[options.accelerator.current]);
-      return new LabGuest(agent, child, directory, release);
+      return new LabGuest(agent, child, directory, await ready(agent));
     } catch (error) {
       const log = await consoleTail(directory);
       await stop(child);
@@ -176,6 +206,12 @@ export class LabGuest implements AsyncDisposable {
     return consoleTail(this.#directory);
   }
 
+  /** Copies the console's log, and what QEMU said on each monitor, into `directory`. What is not there is left out. */
+  async keepLogs(directory: string): Promise<void> {
+    for (const name of LOGS)
+      await copyFile(join(this.#directory, name), join(directory, name)).catch(() => undefined);
+  }
+
   /** Kills QEMU by its pid, waits for its end, and removes its directory. */
   async [Symbol.asyncDispose](): Promise<void> {
     await stop(this.#process);
@@ -184,13 +220,15 @@ export class LabGuest implements AsyncDisposable {
   }
 }
 
+/** The console, and QEMU's side of the two monitors. */
+const LOGS = ["console.log", "qmp.log", "lab-qmp.log"] as const;
+
 /**
  * Starts QEMU in a process group of its own, so that Ctrl-C reaches us and not it, and with a parent-death signal,
- * so that it cannot outlive us. Its RAM is a memfd or anonymous: no file is left behind either.
+ * so that it cannot outlive us. Its RAM is a memfd or anonymous unless a file is named: nothing is left behind either.
  */
-function launch(options: GuestOptions, directory: string): ChildProcess {
+function launch(options: GuestOptions, directory: string, more: readonly string[]): ChildProcess {
   const { ramMiB } = options;
-  const backend = ramBackend(options.ram);
   const { virtioMem } = options;
   const crashkernel = options.crashkernelMiB > 0 ? `crashkernel=${options.crashkernelMiB}M ` : "";
   const qemu: readonly (readonly string[])[] = [
@@ -200,7 +238,7 @@ function launch(options: GuestOptions, directory: string): ChildProcess {
     ...(virtioMem === undefined
       ? []
       : [
-          ["-object", `${backend},id=vmem0-ram,size=${virtioMem.mib}M,reserve=off`],
+          ["-object", `${anonymousMemory(options.ram)},id=vmem0-ram,size=${virtioMem.mib}M,reserve=off`],
           [
             "-device",
             `virtio-mem-pci,id=vmem0,memdev=vmem0-ram,requested-size=0,unplugged-inaccessible=${virtioMem.inaccessible ? "on" : "off"}`,
@@ -209,8 +247,11 @@ function launch(options: GuestOptions, directory: string): ChildProcess {
     ["-nographic", "-nodefaults", "-no-reboot"],
     ["-serial", `file:${join(directory, "console.log")}`],
     ["-serial", `unix:${join(directory, "agent.sock")},server=on,wait=off`],
-    ["-qmp", `unix:${join(directory, "qmp.sock")},server=on,wait=off`],
-    ["-qmp", `unix:${join(directory, "lab.sock")},server=on,wait=off`],
+    ["-qmp", `unix:${join(directory, "qmp.sock")},server=on,wait=off,logfile=${join(directory, "qmp.log")}`],
+    [
+      "-qmp",
+      `unix:${join(directory, "lab.sock")},server=on,wait=off,logfile=${join(directory, "lab-qmp.log")}`,
+    ],
     ["-kernel", options.vmlinuz, "-initrd", options.initramfs],
     ...(options.disk === undefined ? [] : diskArguments(options.disk)),
     [
@@ -219,7 +260,7 @@ function launch(options: GuestOptions, directory: string): ChildProcess {
     ],
   ];
   // setpriv (util-linux, essential on Debian) sets the parent-death signal and becomes QEMU: the pid is QEMU's.
-  return spawn("setpriv", ["--pdeathsig", "KILL", options.qemu, ...qemu.flat()], {
+  return spawn("setpriv", ["--pdeathsig", "KILL", options.qemu, ...qemu.flat(), ...more], {
     detached: true,
     stdio: ["ignore", "ignore", "pipe"],
   });
@@ -228,12 +269,15 @@ function launch(options: GuestOptions, directory: string): ChildProcess {
 /** CPU slots. */
 const SOCKETS = 8;
 
-function ramBackend(ram: GuestOptions["ram"]): string {
+/** Memory of no file that would be left behind. */
+function anonymousMemory(ram: GuestOptions["ram"]): string {
   return ram === "shared" ? "memory-backend-memfd,share=on" : "memory-backend-ram";
 }
 
-function machineAndRam({ ramMiB, ram, nodes, accelerator }: GuestOptions): readonly (readonly string[])[] {
-  const backend = ramBackend(ram);
+function machineAndRam(options: GuestOptions): readonly (readonly string[])[] {
+  const { ramMiB, ram, ramFile, nodes, accelerator } = options;
+  const backend =
+    ramFile === undefined ? anonymousMemory(ram) : `memory-backend-file,share=on,mem-path=${ramFile}`;
   const machine = `q35,accel=${accelerator.current}`;
   const object = (id: number, size: number): string => `${backend},id=ram${id},size=${size}M`;
   if (nodes === undefined)
@@ -278,8 +322,8 @@ async function consoleTail(directory: string): Promise<string> {
 }
 
 /** A directory of a lab run. Whoever makes it removes it; one that is killed leaves it to a later run. */
-export async function makeLabDirectory(): Promise<string> {
-  return mkdtemp(join(tmpdir(), `${DIRECTORY_PREFIX}${ownMark()}-`));
+export async function makeLabDirectory(parent: string = tmpdir()): Promise<string> {
+  return mkdtemp(join(parent, `${DIRECTORY_PREFIX}${ownMark()}-`));
 }
 
 /**
