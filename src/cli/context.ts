@@ -6,6 +6,8 @@ export interface Context {
   readonly print: (text: string) => void;
   /** Talk, on stderr, one line. */
   readonly say: (line: string) => void;
+  /** A line that takes the place of the one before; "" ends it. Only there where somebody sees it: on a terminal. */
+  readonly progress?: ((line: string) => void) | undefined;
   /** Aborts on Ctrl-C and SIGTERM. */
   readonly signal: AbortSignal;
 }

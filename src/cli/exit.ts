@@ -2,6 +2,7 @@
 import { CoreHeaderError } from "../elfcore/error.ts";
 import { ImageError } from "../image/error.ts";
 import { FetchError, SupplyError } from "../lab/fetch/errors.ts";
+import { ResultsError } from "../lab/campaign/results.ts";
 import { GuestCommandError } from "../lab/errors.ts";
 import type { Verdict } from "../keeper/audit.ts";
 import { isLoss } from "../keeper/machine.ts";
@@ -77,7 +78,7 @@ export function parts(error: unknown): readonly unknown[] {
 export function exitOfError(error: unknown): number {
   if (error instanceof UsageError || error instanceof TargetError || error instanceof HeaderFileError)
     return EXIT.usage;
-  if (error instanceof SimulationError) return EXIT.usage;
+  if (error instanceof SimulationError || error instanceof ResultsError) return EXIT.usage;
   if (error instanceof CoreHeaderError || error instanceof SupplyError || error instanceof FetchError)
     return EXIT.usage;
   if (error instanceof QmpConnectError)

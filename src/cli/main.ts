@@ -22,6 +22,7 @@ process.exitCode = await run(
   {
     print: (text) => process.stdout.write(text),
     say: (line) => process.stderr.write(`${line}\n`),
+    progress: process.stderr.isTTY ? (line) => process.stderr.write(`\r\x1b[K${line}`) : undefined,
     signal: controller.signal,
   },
   version,

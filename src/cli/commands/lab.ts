@@ -10,6 +10,7 @@ import { SCHEMA_VERSION } from "../../report/json.ts";
 import { labRunJson, labRunText, WAY_WORDS } from "../../report/lab-run.ts";
 import { type Context, printJson } from "../context.ts";
 import { EXIT, UsageError } from "../exit.ts";
+import { campaignCommand, mergeCommand } from "./lab-campaign.ts";
 import { collectPolicy, POLICY_HELP, type PolicyChoice, runPolicies } from "./lab-policies.ts";
 import { jsonOption, parseCount, parseDimmSize, parseRamSize } from "../options.ts";
 
@@ -17,7 +18,9 @@ export function labCommand(context: Context, exit: (code: number) => void): Comm
   return new Command("lab")
     .description("prove it on real kernels under QEMU")
     .addCommand(fetchCommand(context, exit))
-    .addCommand(runCommand(context, exit));
+    .addCommand(runCommand(context, exit))
+    .addCommand(campaignCommand(context, exit))
+    .addCommand(mergeCommand(context, exit));
 }
 
 function fetchCommand(context: Context, exit: (code: number) => void): Command {

@@ -1,0 +1,128 @@
+/** Guests that are ready for a trial: taken up from a saved one, or booted afresh. */
+import { existsSync } from "node:fs";
+import { rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type GuestOptions, type LabGuest, makeLabDirectory, removeAbandonedDirectories } from "../guest.ts";
+import { bootPatiently, type LabParts } from "../scenario.ts";
+import { copyRam, restoreGuest, saveGuest } from "../saved-guest.ts";
+import type { SavedState } from "../guest.ts";
+import { prepareGuest, type ReadyFacts, type ReadyOptions } from "./prepare.ts";
+
+/** RAM files of a gigabyte belong into memory; where there is no such place, the disk does. */
+const RAM_DIRECTORY = "/dev/shm";
+const MACHINE = { ramMiB: 1024, crashkernelMiB: 256, ram: "shared" } as const;
+
+/** What every guest of a campaign is started with. */
+export interface GuestsOptions {
+  readonly parts: LabParts;
+  readonly log: (line: string) => void;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A guest ready for one trial. Dispose of it: then QEMU and RAM file are gone. */
+export interface ReadyGuest extends AsyncDisposable {
+  readonly guest: LabGuest;
+  readonly facts: ReadyFacts;
+  /** Its RAM; there until it is disposed of, also when QEMU has ended. */
+  readonly ramFile: string;
+}
+
+/** One ready guest, saved, from which trials start. Dispose of it when none will any more. */
+export class SavedGuest implements AsyncDisposable {
+  readonly facts: ReadyFacts;
+  readonly #directory: string;
+  readonly #state: SavedState;
+  readonly #machine: GuestOptions;
+
+  private constructor(facts: ReadyFacts, directory: string, state: SavedState, machine: GuestOptions) {
+    this.facts = facts;
+    this.#directory = directory;
+    this.#state = state;
+    this.#machine = machine;
+  }
+
+  /** Boots a guest, makes it ready and saves it. */
+  static async make(options: GuestsOptions, ready: ReadyOptions): Promise<SavedGuest> {
+    const { directory, machine } = await ramDirectory(options);
+    try {
+      const { guest, facts } = await bootReady(options, ready, machine);
+      await using booted = guest;
+      return new SavedGuest(facts, directory, await saveGuest(booted, join(directory, "state")), machine);
+    } catch (error) {
+      await rm(directory, { recursive: true, force: true });
+      throw error;
+    }
+  }
+
+  /** The same guest once more, with a RAM file of its own. */
+  async restore(signal: AbortSignal | undefined): Promise<ReadyGuest> {
+    const directory = await makeLabDirectory(ramParent());
+    const ramFile = join(directory, "ram");
+    try {
+      await copyRam(this.#machine.ramFile!, ramFile);
+      const guest = await restoreGuest({ ...this.#machine, ramFile, signal }, this.#state);
+      return readyGuest(guest, this.facts, directory, ramFile);
+    } catch (error) {
+      await rm(directory, { recursive: true, force: true });
+      throw error;
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await rm(this.#directory, { recursive: true, force: true });
+  }
+}
+
+/** Boots a guest for one trial. */
+export async function bootFresh(options: GuestsOptions, ready: ReadyOptions): Promise<ReadyGuest> {
+  const { directory, machine } = await ramDirectory(options);
+  try {
+    const { guest, facts } = await bootReady(options, ready, machine);
+    return readyGuest(guest, facts, directory, machine.ramFile);
+  } catch (error) {
+    await rm(directory, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+async function bootReady(
+  options: GuestsOptions,
+  ready: ReadyOptions,
+  machine: GuestOptions,
+): Promise<{ readonly guest: LabGuest; readonly facts: ReadyFacts }> {
+  const { guest } = await bootPatiently(options.parts, machine, options);
+  try {
+    return { guest, facts: await prepareGuest(guest, ready) };
+  } catch (error) {
+    options.log(`The guest's console said at last:\n${await guest.consoleTail()}`);
+    await guest[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+async function ramDirectory({ parts, signal }: GuestsOptions): Promise<{
+  readonly directory: string;
+  readonly machine: GuestOptions & { readonly ramFile: string };
+}> {
+  const parent = ramParent();
+  await removeAbandonedDirectories(parent);
+  const directory = await makeLabDirectory(parent);
+  return { directory, machine: { ...parts, ...MACHINE, ramFile: join(directory, "ram"), signal } };
+}
+
+function ramParent(): string {
+  return existsSync(RAM_DIRECTORY) ? RAM_DIRECTORY : tmpdir();
+}
+
+function readyGuest(guest: LabGuest, facts: ReadyFacts, directory: string, ramFile: string): ReadyGuest {
+  return {
+    guest,
+    facts,
+    ramFile,
+    [Symbol.asyncDispose]: async () => {
+      await guest[Symbol.asyncDispose]();
+      await rm(directory, { recursive: true, force: true });
+    },
+  };
+}

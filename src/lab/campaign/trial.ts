@@ -1,0 +1,202 @@
+/** One trial: a ready guest, a way of keeping kdump, changes and a panic as planned, and a look at the dump. */
+import { randomBytes } from "node:crypto";
+import { open } from "node:fs/promises";
+import { setTimeout as delay } from "node:timers/promises";
+import { encodeCoreHeader } from "../../elfcore/encode.ts";
+import { PAGE_SIZE } from "../../image/bytes.ts";
+import { parseMemoryDevices } from "../../layout/qmp.ts";
+import { RangeSet } from "../../layout/range-set.ts";
+import { seededRandom } from "../../simulation/random.ts";
+import { QemuGuest } from "../../targets/qemu/guest.ts";
+import { LostGuestError } from "../errors.ts";
+import { comparePages, type PageEvidence, readVmcore, samplePages } from "../evidence.ts";
+import { awaitCapture } from "../guest-actions.ts";
+import type { OutsideInstall } from "../outside-keeper.ts";
+import { hostNow } from "../window/poller.ts";
+import type { ReadyGuest } from "./guests.ts";
+import { type Judged, judgeTrial } from "./outcome.ts";
+import type { TrialPlan } from "./plan.ts";
+import { onlineSections } from "./sections.ts";
+import { type Keeping, type KeepingWay, startKeeping, type TrialDimm } from "./ways.ts";
+
+/** Pages of each DIMM that are compared: the first, the last, and others between. */
+const PAGES = 16;
+/** Two guests on two cores take 5 to 12 s to the capture kernel's shell. */
+const CAPTURE_TIMEOUT_MS = 60_000;
+/** A change that QEMU was told of before the panic has an answer by then. */
+const STEPS_TIMEOUT_MS = 20_000;
+
+/** What was done when, milliseconds of the trial's clock. */
+export interface DoneStep {
+  readonly what: string;
+  /** When it was begun, and when QEMU had answered. */
+  readonly at: number;
+  readonly done: number;
+}
+
+/** What one trial gave. */
+export interface TrialResult extends Judged {
+  readonly steps: readonly DoneStep[];
+  /** When QEMU was told to inject the NMI. */
+  readonly panickedAt: number;
+  /** Online when the first kernel died, boot memory included. */
+  readonly online: RangeSet;
+  readonly pages: readonly PageEvidence[];
+  readonly installs: readonly OutsideInstall[];
+  /** What the keeper, or a step, ended with; the dump is judged all the same. */
+  readonly errors: readonly string[];
+  /** The first kernel's own state when it died, as its RAM has it; a lock that is held by others costs the dump. */
+  readonly state: { readonly image: boolean; readonly locked: boolean };
+  /** The header that the first kernel's image had at its old place, after the panic. */
+  readonly headerAfter: Uint8Array;
+  /** The header of /proc/vmcore. */
+  readonly dumpHeader: Uint8Array | undefined;
+}
+
+/**
+ * Runs one trial.
+ *
+ * @throws {LostGuestError} where the guest was lost before the panic, or QEMU failed: then nothing is known of kdump.
+ */
+export async function runTrial(ready: ReadyGuest, plan: TrialPlan, way: KeepingWay): Promise<TrialResult> {
+  const { guest, facts } = ready;
+  await using lab = await QemuGuest.open(guest.labQmpPath);
+  const keeping = await startKeeping(way, guest, lab);
+  const dimms: TrialDimm[] = [];
+  const steps: DoneStep[] = [];
+  const errors: string[] = [];
+  let stopped: Awaited<ReturnType<Keeping["stop"]>> | undefined;
+  try {
+    const start = hostNow();
+    const panicked = new AbortController();
+    const changing = makeChanges({ plan, keeping, start, dimms, steps, errors, panicked: panicked.signal });
+    await untilTime(start + plan.panic.atMs);
+    if (guest.ended) throw new LostGuestError("QEMU has ended before the panic");
+    panicked.abort();
+    const panickedAt = hostNow() - start;
+    await lab.qmp.execute("inject-nmi");
+    const captured = await awaitCapture(guest, CAPTURE_TIMEOUT_MS);
+    await Promise.race([changing, delay(STEPS_TIMEOUT_MS, undefined, { ref: false })]);
+    stopped = await keeping.stop();
+    const state = await stateOf(ready);
+    const headerAfter = await readRam(ready, facts.header.address, facts.header.capacity);
+
+    const vmcore = captured ? await readVmcore(guest.agent) : undefined;
+    let [online, backed] = [facts.online, facts.described];
+    const pages: PageEvidence[] = [];
+    if (captured) {
+      await lab.memory.refresh();
+      const added = await onlineSections(lab.memory, facts.sections, dimms);
+      online = online.union(added);
+      backed = backed.union(await devices(lab));
+      const random = seededRandom(plan.seed);
+      for (const range of vmcore && plan.pages ? added : []) {
+        const seed = Math.floor(random() * 2 ** 32);
+        await scribble(lab, range, seed);
+        pages.push(await comparePages(guest.agent, lab.memory, vmcore!, range, seededRandom(seed), PAGES));
+      }
+    }
+    const { described } = vmcore ?? {};
+    return {
+      ...judgeTrial({ captured, described, online, backed, pages }),
+      steps,
+      panickedAt,
+      online,
+      pages,
+      installs: stopped.installs.map((install) => ({ ...install, at: install.at - start })),
+      errors: [...errors, ...stopped.errors],
+      state,
+      headerAfter,
+      dumpHeader: vmcore && encodeCoreHeader(vmcore.header),
+    };
+  } finally {
+    if (!stopped) await keeping.stop().catch(() => undefined);
+  }
+}
+
+interface Changes {
+  readonly plan: TrialPlan;
+  readonly keeping: Keeping;
+  readonly start: number;
+  readonly dimms: TrialDimm[];
+  readonly steps: DoneStep[];
+  readonly errors: string[];
+  readonly panicked: AbortSignal;
+}
+
+/** One step after the other; none is begun once the guest panics. */
+async function makeChanges(changes: Changes): Promise<void> {
+  const { plan, keeping, start, dimms, steps, errors, panicked } = changes;
+  for (const step of plan.steps) {
+    await untilTime(start + step.atMs, panicked);
+    if (panicked.aborted) return;
+    const at = hostNow() - start;
+    let what: string = step.kind;
+    try {
+      if (step.kind === "plug") {
+        const dimm = await keeping.plug(step.sizeMiB);
+        dimms.push(dimm);
+        what = `plug ${dimm.id} ${RangeSet.of([dimm]).toString()}`;
+      } else {
+        const { id } = dimms[step.dimm]!;
+        what = `unplug ${id}`;
+        await keeping.unplug(id);
+      }
+    } catch (error) {
+      errors.push(`${what}: ${error instanceof Error ? error.message : String(error)}`);
+    }
+    steps.push({ what, at, done: hostNow() - start });
+  }
+}
+
+/** Waits until the host's clock shows `at`, or `signal` aborts. */
+async function untilTime(at: number, signal?: AbortSignal): Promise<void> {
+  const left = at - hostNow();
+  if (left > 0) await delay(left, undefined, { signal }).catch(() => undefined);
+}
+
+/** Memory devices that QEMU has: what a removal that went well has taken is not among them. */
+async function devices(lab: QemuGuest): Promise<RangeSet> {
+  return RangeSet.of(
+    parseMemoryDevices(await lab.memoryDevices()).flatMap(({ range }) => (range ? [range] : [])),
+  );
+}
+
+/**
+ * Gives the pages that will be compared bytes of their own, from outside, in the memory of the kernel that is dead:
+ * nobody uses it but who reads the dump, and memory that was never written is zero and proves nothing.
+ */
+async function scribble(
+  lab: QemuGuest,
+  range: { readonly start: bigint; readonly end: bigint },
+  seed: number,
+): Promise<void> {
+  for (const address of samplePages(range, PAGES, seededRandom(seed)))
+    await lab.memory.write(address, randomBytes(PAGE_SIZE));
+}
+
+/** Read from the RAM file, so that it can be had when QEMU has ended. The panicking kernel takes the lock itself. */
+async function stateOf(ready: ReadyGuest): Promise<TrialResult["state"]> {
+  const { imagePointer, lock, lockKind } = ready.facts;
+  const image = await readFileAt(ready.ramFile, imagePointer, 8);
+  const held = await readFileAt(ready.ramFile, lock, 8);
+  // The lowest three bits of a mutex's owner are flags (kernel/locking/mutex.c).
+  const locked = lockKind === "mutex" ? held.readBigUInt64LE() > 7n : held.readUInt32LE() !== 0;
+  return { image: image.readBigUInt64LE() !== 0n, locked };
+}
+
+/** Boot RAM of a guest that has less than the hole below 4 GiB lies in its file as in its address space. */
+async function readRam(ready: ReadyGuest, address: bigint, length: number): Promise<Uint8Array> {
+  return new Uint8Array(await readFileAt(ready.ramFile, Number(address), length));
+}
+
+async function readFileAt(path: string, position: number, length: number): Promise<Buffer> {
+  const file = await open(path, "r");
+  try {
+    const bytes = Buffer.alloc(length);
+    await file.read(bytes, 0, length, position);
+    return bytes;
+  } finally {
+    await file.close();
+  }
+}

@@ -1,0 +1,168 @@
+/** The ways of keeping kdump that a campaign compares: who does something when memory comes and goes. */
+import { Keeper } from "../../keeper/keeper.ts";
+import type { PluggableMachine } from "../../keeper/machine.ts";
+import { plugMemory } from "../../keeper/plug.ts";
+import type { PhysicalRange } from "../../layout/range.ts";
+import { RHEL7, RHEL8 } from "../../rules/policies/rhel.ts";
+import type { RulePolicy } from "../../rules/policies/policy.ts";
+import type { QemuGuest } from "../../targets/qemu/guest.ts";
+import { QemuMachine } from "../../targets/qemu/machine.ts";
+import { plugDimm } from "../../targets/qemu/plug.ts";
+import { nodeSha256 } from "../../targets/sha256.ts";
+import type { LabGuest } from "../guest.ts";
+import { OutsideKeeper, type OutsideInstall } from "../outside-keeper.ts";
+import { hostNow } from "../window/poller.ts";
+
+/** A way, as named on the command line. */
+export type KeepingName = "nothing" | "in-place" | "plug" | "reload" | "throttled" | "kernel";
+
+/** What a way needs of a guest, and who plugs. */
+export interface KeepingWay {
+  readonly name: KeepingName;
+  /** For people. */
+  readonly title: string;
+  /** What the guest's udevd does; without it the guest has no udevd. */
+  readonly rules: RulePolicy | undefined;
+  /** Whether the guest's own kernel rewrites the header (`crash_hotplug`); the others run where it does not, too. */
+  readonly needsKernel: boolean;
+}
+
+const ALONE = { rules: undefined, needsKernel: false } as const;
+
+/** Every way, in the order of a report. */
+export const KEEPING_WAYS: readonly KeepingWay[] = [
+  { ...ALONE, name: "nothing", title: "nobody keeps kdump up to date" },
+  { ...ALONE, name: "reload", title: "udev reloads per event (RHEL 7)", rules: RHEL7 },
+  { ...ALONE, name: "throttled", title: "udev reloads, throttled (RHEL 8)", rules: RHEL8 },
+  { ...ALONE, name: "kernel", title: "the kernel itself (6.6+)", needsKernel: true },
+  { ...ALONE, name: "in-place", title: "we, from outside; somebody else plugs" },
+  { ...ALONE, name: "plug", title: "we plug, header first" },
+];
+
+/** The way of that name. */
+export function keepingWay(name: KeepingName): KeepingWay {
+  return KEEPING_WAYS.find((way) => way.name === name)!;
+}
+
+/** A DIMM that a trial added. */
+export interface TrialDimm extends PhysicalRange {
+  readonly id: string;
+}
+
+/** A way at its work on one guest. */
+export interface Keeping {
+  /** Adds a DIMM, as this way has it added. */
+  plug(sizeMiB: number): Promise<TrialDimm>;
+  /** Removes a DIMM; that the guest agrees is not waited for. */
+  unplug(id: string): Promise<void>;
+  /** Ends the work. @returns what was installed, and what went wrong. */
+  stop(): Promise<{ readonly installs: readonly OutsideInstall[]; readonly errors: readonly string[] }>;
+}
+
+/**
+ * Starts `way` on a guest that is ready.
+ *
+ * @param lab the lab's own connection: it is the somebody else who plugs.
+ */
+export async function startKeeping(way: KeepingWay, guest: LabGuest, lab: QemuGuest): Promise<Keeping> {
+  switch (way.name) {
+    case "in-place":
+      return await watching(guest, lab);
+    case "plug":
+      return await plugging(guest, lab);
+    default:
+      return { ...byLab(lab), stop: async () => ({ installs: [], errors: [] }) };
+  }
+}
+
+/** DIMMs are memfds that we can map: the dump is compared with them. */
+function byLab(lab: QemuGuest): Pick<Keeping, "plug" | "unplug"> {
+  return {
+    plug: async (sizeMiB) => {
+      const { id, address, size } = await plugDimm(lab.qmp, {
+        size: BigInt(sizeMiB) << 20n,
+        shared: { kind: "memfd" },
+      });
+      return { id, start: address, end: address + size };
+    },
+    unplug: async (id) => {
+      await lab.qmp.execute("device_del", { id });
+    },
+  };
+}
+
+async function watching(guest: LabGuest, lab: QemuGuest): Promise<Keeping> {
+  const keeper = await OutsideKeeper.start(guest.qmpPath);
+  return {
+    ...byLab(lab),
+    stop: async () => {
+      await using closing = keeper;
+      try {
+        return { installs: await closing.stop(), errors: [] };
+      } catch (error) {
+        return { installs: [], errors: [wordsOf(error)] };
+      }
+    },
+  };
+}
+
+async function plugging(guest: LabGuest, lab: QemuGuest): Promise<Keeping> {
+  const qemu = await QemuMachine.open(guest.qmpPath);
+  const installs: OutsideInstall[] = [];
+  let last: TrialDimm | undefined;
+  // As QemuMachine is, but for DIMMs that the lab can map.
+  const machine: PluggableMachine = {
+    name: qemu.name,
+    memory: qemu.memory,
+    layout: async () => await qemu.layout(),
+    paused: async (work) => await qemu.paused(work),
+    plugDimm: async (size, added) => {
+      const dimm = await plugDimm(qemu.guest.qmp, { size, shared: { kind: "memfd" } }, added);
+      last = { id: dimm.id, start: dimm.address, end: dimm.address + dimm.size };
+    },
+    plugCpu: async (added) => await qemu.plugCpu(added),
+  };
+  const keeper = new Keeper(machine, nodeSha256);
+  const { after } = await keeper.reconcile();
+  if (after.image) await keeper.prepare(after.image);
+  const errors: string[] = [];
+  // One thing after the other, as in one process of ours.
+  let queue: Promise<unknown> = Promise.resolve();
+  const next = async <T>(work: () => Promise<T>): Promise<T> => {
+    const done = queue.then(work);
+    queue = done.catch((error: unknown) => errors.push(wordsOf(error)));
+    return done;
+  };
+  qemu.guest.qmp.onEvent(({ event }) => {
+    if (event === "DEVICE_DELETED") void next(async () => await keeper.reconcile()).catch(() => undefined);
+  });
+  return {
+    plug: async (sizeMiB) =>
+      await next(async () => {
+        last = undefined;
+        try {
+          const { pauseMicroseconds, bytesWritten } = await plugMemory(
+            machine,
+            keeper,
+            BigInt(sizeMiB) << 20n,
+          );
+          installs.push({ at: hostNow(), pauseMicroseconds, bytesWritten });
+        } catch (error) {
+          // The device may be there: what is asked of the dump does not depend on how its plug ended.
+          if (last === undefined) throw error;
+          errors.push(wordsOf(error));
+        }
+        return last!;
+      }),
+    unplug: byLab(lab).unplug,
+    stop: async () => {
+      await queue;
+      await qemu[Symbol.asyncDispose]();
+      return { installs, errors };
+    },
+  };
+}
+
+function wordsOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
