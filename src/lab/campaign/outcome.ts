@@ -28,7 +28,7 @@ export interface Judged {
   readonly outcome: Outcome;
   /** Why it is not complete; empty where it is. */
   readonly reasons: readonly string[];
-  /** Online and not in the dump. */
+  /** Online and not in the dump; empty where there is none. */
   readonly missing: RangeSet;
   /** In the dump and not there: a removed DIMM. The dump is complete all the same. */
   readonly claimed: RangeSet;
@@ -38,7 +38,7 @@ export interface Judged {
 export function judgeTrial({ captured, described, online, backed, pages }: Seen): Judged {
   if (described === undefined) {
     const reason = captured ? "The capture kernel has no /proc/vmcore" : "No capture kernel came up";
-    return { outcome: "no-dump", reasons: [reason], missing: online, claimed: RangeSet.empty };
+    return { outcome: "no-dump", reasons: [reason], missing: RangeSet.empty, claimed: RangeSet.empty };
   }
   const missing = online.subtract(described);
   const reasons = missing.isEmpty ? [] : [`The dump does not describe ${missing.toString()}`];

@@ -48,14 +48,15 @@ const SETTLE_MS = 150;
 const UNPLUG_MS = 400;
 /** Within it whoever watches has reacted, or is about to. */
 const REACTION_MS = 80;
-const AFTER_MS = 1500;
+/** A guest that reloads per event is at it for many seconds after its memory is online. */
+const AFTER_MS = 5000;
 /** Share of trials with a removal. */
 const UNPLUG_SHARE = 0.35;
 const MOMENTS: readonly (readonly [Moment, number])[] = [
   ["before", 0.08],
   ["reaction", 0.25],
-  ["during", 0.52],
-  ["after", 0.15],
+  ["during", 0.42],
+  ["after", 0.25],
 ];
 
 /** The plan of trial `index` of a campaign. */
