@@ -57,6 +57,16 @@ export class OutsideKeeper implements AsyncDisposable {
     }
   }
 
+  /** What was installed until now, the first look left out. */
+  get installs(): readonly OutsideInstall[] {
+    return this.#installs;
+  }
+
+  /** What kept a header from being installed first. */
+  get failure(): Error | undefined {
+    return this.#failure;
+  }
+
   /** Ends the watching after a last look. @throws what kept a header from being installed meanwhile. */
   async stop(): Promise<readonly OutsideInstall[]> {
     this.#ended.abort();

@@ -1,4 +1,5 @@
 /** A campaign's table: outcomes by kernel, system call and way, with intervals. */
+import { fellIntoGap, percentile, reactionsOf } from "../lab/campaign/gap.ts";
 import type { Outcome } from "../lab/campaign/outcome.ts";
 import type { MergedResults, TrialRecord } from "../lab/campaign/results.ts";
 import { KEEPING_WAYS } from "../lab/campaign/ways.ts";
@@ -81,6 +82,7 @@ export function campaignText(results: MergedResults): string {
   ]);
   const lost = trials.reduce((sum, trial) => sum + trial.lost, 0);
   const notes = [
+    ...rows.flatMap(gapText),
     ...(lost > 0 ? [`${lost} guests were lost before their panic; their trials were begun anew`] : []),
     ...(twice.length > 0
       ? [
@@ -116,6 +118,21 @@ function momentRows(rows: readonly CampaignRow[]): readonly (readonly string[])[
       way,
       ...MOMENTS.map((moment) => counts(trials.filter((trial) => trial.moment === moment)).join("/")),
     ]),
+  ];
+}
+
+/** Where somebody else plugs there is a gap of one reaction: what it cost. */
+function gapText({ kernel, load, way, trials }: CampaignRow): readonly string[] {
+  if (way !== "in-place") return [];
+  const reactions = reactionsOf(trials);
+  const gap = trials.filter(fellIntoGap);
+  const [median, worst] = [percentile(reactions, 0.5), percentile(reactions, 0.99)];
+  const times =
+    median === undefined || worst === undefined
+      ? ""
+      : ` Our reaction: ${median.toFixed(1)} ms, 99th percentile ${worst.toFixed(1)} ms (${reactions.length} times).`;
+  return [
+    `${printable(kernel)}, ${load}, in-place: ${gap.length} panics between a plug and our header; ${count(gap, "incomplete")} of those dumps are incomplete, ${count(gap, "no-dump")} missing.${times}`,
   ];
 }
 
@@ -172,11 +189,23 @@ export function campaignJson(results: MergedResults): Readonly<Record<string, un
       claimed: of.filter(({ claimed }) => claimed.length > 0).length,
       lostBeforePanic: of.reduce((sum, trial) => sum + trial.lost, 0),
       layouts: new Set(of.map(({ kernelCode }) => kernelCode)).size,
+      ...(way === "in-place" ? { gap: gapJson(of) } : {}),
       moments: Object.fromEntries(
         MOMENTS.map((moment) => [moment, outcomesJson(of.filter((trial) => trial.moment === moment))]),
       ),
       failed: of.filter(({ outcome }) => outcome !== "complete").map(({ id, repeat }) => ({ id, repeat })),
     })),
+  };
+}
+
+function gapJson(trials: readonly TrialRecord[]): Readonly<Record<string, unknown>> {
+  const reactions = reactionsOf(trials);
+  const [median, worst] = [percentile(reactions, 0.5), percentile(reactions, 0.99)];
+  return {
+    panics: outcomesJson(trials.filter(fellIntoGap)),
+    reactions: reactions.length,
+    reactionMedianMs: median ?? null,
+    reaction99Ms: worst ?? null,
   };
 }
 

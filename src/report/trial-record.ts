@@ -29,10 +29,11 @@ export function recordOf({ task, facts, result, ms, lost }: Ran, repeat: string)
     missing: [...jsonRanges(result.missing)],
     claimed: [...jsonRanges(result.claimed)],
     pages: result.pages.length === 0 ? null : pagesOf(result.pages),
-    installs: result.installs.map(({ at, pauseMicroseconds, bytesWritten }) => ({
+    installs: result.installs.map(({ at, pauseMicroseconds, bytesWritten, reactionMs }) => ({
       at: rounded(at),
       pauseMicroseconds: pauseMicroseconds ?? null,
       bytesWritten,
+      reactionMs: reactionMs === undefined ? null : rounded(reactionMs),
     })),
     errors: [...result.errors],
     state: result.state,

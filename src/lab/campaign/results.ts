@@ -71,6 +71,7 @@ export interface TrialRecord {
     readonly at: number;
     readonly pauseMicroseconds: number | null;
     readonly bytesWritten: number;
+    readonly reactionMs: number | null;
   }[];
   readonly errors: readonly string[];
   /** The kernel's own state when it died. */
@@ -122,7 +123,12 @@ const TrialSchema: v.GenericSchema<unknown, TrialRecord> = v.object({
   claimed: Ranges,
   pages: v.nullable(v.object({ sampled: Count, equal: Count, different: Count, unreadable: Count })),
   installs: v.array(
-    v.object({ at: v.number(), pauseMicroseconds: v.nullable(v.number()), bytesWritten: Count }),
+    v.object({
+      at: v.number(),
+      pauseMicroseconds: v.nullable(v.number()),
+      bytesWritten: Count,
+      reactionMs: v.nullable(v.number()),
+    }),
   ),
   errors: v.array(v.string()),
   state: v.object({ image: v.boolean(), locked: v.boolean() }),

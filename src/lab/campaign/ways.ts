@@ -95,13 +95,11 @@ async function watching(guest: LabGuest, lab: QemuGuest): Promise<Keeping> {
   const keeper = await OutsideKeeper.start(guest.qmpPath);
   return {
     ...byLab(lab),
+    // Not its own stop, which looks once more: the guest is dead by now.
     stop: async () => {
-      await using closing = keeper;
-      try {
-        return { installs: await closing.stop(), errors: [] };
-      } catch (error) {
-        return { installs: [], errors: [wordsOf(error)] };
-      }
+      await keeper[Symbol.asyncDispose]();
+      const { installs, failure } = keeper;
+      return { installs, errors: failure ? [failure.message] : [] };
     },
   };
 }
@@ -146,7 +144,7 @@ async function plugging(guest: LabGuest, lab: QemuGuest): Promise<Keeping> {
             keeper,
             BigInt(sizeMiB) << 20n,
           );
-          installs.push({ at: hostNow(), pauseMicroseconds, bytesWritten });
+          installs.push({ at: hostNow(), pauseMicroseconds, bytesWritten, reactionMs: undefined });
         } catch (error) {
           // The device may be there: what is asked of the dump does not depend on how its plug ended.
           if (last === undefined) throw error;
