@@ -83,6 +83,7 @@ export function campaignText(results: MergedResults): string {
   const lost = trials.reduce((sum, trial) => sum + trial.lost, 0);
   const notes = [
     ...rows.flatMap(gapText),
+    ...rows.flatMap(causesText),
     ...(lost > 0 ? [`${lost} guests were lost before their panic; their trials were begun anew`] : []),
     ...(twice.length > 0
       ? [
@@ -159,12 +160,32 @@ function pauseText(trials: readonly TrialRecord[]): string {
   return pauses.length === 0 ? "-" : milliseconds(Math.max(...pauses));
 }
 
-/** Dumps that we promised and that were not complete. */
+/**
+ * Dumps that we promised and that were not complete, but for those that the kernel has lost by its own handler, which
+ * held the kexec lock: nobody else takes it there, since our ways load nothing.
+ */
 export function ourFailures(rows: readonly CampaignRow[]): readonly TrialRecord[] {
   return rows.flatMap(({ way, trials }) =>
-    way === "in-place" || way === "plug" ? trials.filter(({ outcome }) => outcome !== "complete") : [],
+    way === "in-place" || way === "plug"
+      ? trials.filter(({ outcome, cause }) => outcome !== "complete" && cause !== "lock-held")
+      : [],
   );
 }
+
+/** Why dumps are missing. */
+function causesText({ kernel, load, way, trials }: CampaignRow): readonly string[] {
+  const causes = new Map<string, number>();
+  for (const { cause } of trials) if (cause) causes.set(cause, (causes.get(cause) ?? 0) + 1);
+  if (causes.size === 0) return [];
+  const list = [...causes].map(([cause, times]) => `${times} ${CAUSE_WORDS[cause] ?? cause}`).join(", ");
+  return [`${printable(kernel)}, ${load}, ${way}: of the missing dumps ${list}`];
+}
+
+const CAUSE_WORDS: Readonly<Record<string, string>> = {
+  "not-loaded": "with nothing loaded",
+  "lock-held": "while the kernel itself held the kexec lock",
+  unknown: "for a reason that was not seen",
+};
 
 /** `--json`. */
 export function campaignJson(results: MergedResults): Readonly<Record<string, unknown>> {
@@ -188,6 +209,9 @@ export function campaignJson(results: MergedResults): Readonly<Record<string, un
       noDump95: wilson95(count(of, "no-dump"), of.length),
       claimed: of.filter(({ claimed }) => claimed.length > 0).length,
       lostBeforePanic: of.reduce((sum, trial) => sum + trial.lost, 0),
+      causes: Object.fromEntries(
+        Object.keys(CAUSE_WORDS).map((cause) => [cause, of.filter((trial) => trial.cause === cause).length]),
+      ),
       layouts: new Set(of.map(({ kernelCode }) => kernelCode)).size,
       ...(way === "in-place" ? { gap: gapJson(of) } : {}),
       moments: Object.fromEntries(

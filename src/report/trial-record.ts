@@ -25,6 +25,7 @@ export function recordOf({ task, facts, result, ms, lost }: Ran, repeat: string)
     steps: result.steps.map(({ what, at, done }) => ({ what, at: rounded(at), done: rounded(done) })),
     outcome: result.outcome,
     reasons: [...result.reasons],
+    cause: result.cause ?? null,
     onlineBytes: jsonBytes(result.online.bytes),
     missing: [...jsonRanges(result.missing)],
     claimed: [...jsonRanges(result.claimed)],

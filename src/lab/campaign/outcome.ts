@@ -9,6 +9,39 @@ import type { PageEvidence } from "../evidence.ts";
  */
 export type Outcome = "complete" | "incomplete" | "no-dump";
 
+/** What the dead kernel left in its RAM. */
+export interface LastState {
+  /** Whether `kexec_crash_image` pointed to an image. */
+  readonly image: boolean;
+  /** Whether the kexec lock was held; a kernel that starts its capture kernel has taken it itself. */
+  readonly locked: boolean;
+  /** Whether a CPU's note was filled: `__crash_kexec` has that done once it has the lock. */
+  readonly saved: boolean;
+}
+
+/**
+ * Why there is no dump:
+ *
+ * - `not-loaded`: at that moment no capture kernel was loaded;
+ * - `lock-held`: somebody else held the kexec lock, so that `__crash_kexec` gave up: a load, an unload, or, from 6.6 on
+ *   and with an image loaded by kexec_file_load, the kernel's own handler of memory changes;
+ * - `unknown`: neither.
+ */
+export type Cause = "not-loaded" | "lock-held" | "unknown";
+
+/** Finds the cause of a dump that is missing. */
+export function causeOf({ image, locked, saved }: LastState): Cause {
+  if (saved) return "unknown";
+  if (locked) return "lock-held";
+  return image ? "unknown" : "not-loaded";
+}
+
+const CAUSE_WORDS: Readonly<Record<Cause, string>> = {
+  "not-loaded": "no capture kernel was loaded at that moment",
+  "lock-held": "somebody else in the kernel held the kexec lock at that moment",
+  unknown: "why is not known",
+};
+
 /** What was seen of one panic. */
 export interface Seen {
   /** Whether the capture kernel's shell reported. */
@@ -19,6 +52,8 @@ export interface Seen {
   readonly online: RangeSet;
   /** What exists at that time: boot RAM as the first header described it, and memory devices. */
   readonly backed: RangeSet;
+  /** Only where there is no dump. */
+  readonly cause?: Cause | undefined;
   /** Pages of added memory that were compared; empty where none were. */
   readonly pages: readonly PageEvidence[];
 }
@@ -35,9 +70,11 @@ export interface Judged {
 }
 
 /** Judges one panic. */
-export function judgeTrial({ captured, described, online, backed, pages }: Seen): Judged {
+export function judgeTrial({ captured, described, online, backed, cause = "unknown", pages }: Seen): Judged {
   if (described === undefined) {
-    const reason = captured ? "The capture kernel has no /proc/vmcore" : "No capture kernel came up";
+    const reason = captured
+      ? "The capture kernel has no /proc/vmcore"
+      : `No capture kernel came up: ${CAUSE_WORDS[cause]}`;
     return { outcome: "no-dump", reasons: [reason], missing: RangeSet.empty, claimed: RangeSet.empty };
   }
   const missing = online.subtract(described);

@@ -22,7 +22,13 @@ export interface TrialPlan {
   readonly fresh: boolean;
   /** In the order of their times. */
   readonly steps: readonly Step[];
-  readonly panic: { readonly moment: Moment; readonly atMs: number };
+  readonly panic: {
+    readonly moment: Moment;
+    /** Of the trial's clock; where `settled`, counted from when all is at rest. */
+    readonly atMs: number;
+    /** Whether a removal waits until all is online, and the panic until all is at rest: kdump too, where somebody reloads it. */
+    readonly settled?: boolean;
+  };
   /** Whether pages of the dump are read and compared, beside its header. */
   readonly pages: boolean;
 }

@@ -1,4 +1,5 @@
 /** Makes a guest ready for a trial: capture kernel loaded, panic by NMI, and what is to be known of it from outside. */
+import { cpuNotes } from "../../elfcore/kinds.ts";
 import { encodeCoreHeader } from "../../elfcore/encode.ts";
 import { u64 } from "../../image/bytes.ts";
 import { readVmcoreInfo } from "../../image/vmcoreinfo.ts";
@@ -43,6 +44,8 @@ export interface ReadyFacts {
   readonly imagePointer: number;
   readonly lock: number;
   readonly lockKind: "counter" | "mutex";
+  /** Of the notes of the CPUs that the first header names. */
+  readonly cpuNotes: readonly number[];
 }
 
 /** The capture kernel has little to do: what it says on a serial line costs it most of a second. */
@@ -93,5 +96,6 @@ export async function prepareGuest(guest: LabGuest, options: ReadyOptions): Prom
     imagePointer: offsetOf(places.image),
     lock: offsetOf(places.lock),
     lockKind: places.lockKind,
+    cpuNotes: cpuNotes(image.header).map(({ p_paddr }) => offsetOf(p_paddr)),
   };
 }

@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import * as v from "valibot";
 import type { LoadCall } from "../guest-actions.ts";
-import type { Outcome } from "./outcome.ts";
+import type { Cause, LastState, Outcome } from "./outcome.ts";
 import type { Moment } from "./plan.ts";
 import { KEEPING_WAYS, type KeepingName } from "./ways.ts";
 
@@ -56,6 +56,8 @@ export interface TrialRecord {
   readonly steps: readonly { readonly what: string; readonly at: number; readonly done: number }[];
   readonly outcome: Outcome;
   readonly reasons: readonly string[];
+  /** Of a dump that is missing; null where there is one. */
+  readonly cause: Cause | null;
   readonly onlineBytes: number | string;
   /** Online at the panic and not in the dump. */
   readonly missing: readonly RecordRange[];
@@ -75,7 +77,7 @@ export interface TrialRecord {
   }[];
   readonly errors: readonly string[];
   /** The kernel's own state when it died. */
-  readonly state: { readonly image: boolean; readonly locked: boolean };
+  readonly state: LastState;
   /** How long the trial took. */
   readonly ms: number;
   /** Guests that were lost before the panic; the trial was begun anew. */
@@ -118,6 +120,7 @@ const TrialSchema: v.GenericSchema<unknown, TrialRecord> = v.object({
   steps: v.array(v.object({ what: v.string(), at: v.number(), done: v.number() })),
   outcome: v.picklist(["complete", "incomplete", "no-dump"]),
   reasons: v.array(v.string()),
+  cause: v.nullable(v.picklist(["not-loaded", "lock-held", "unknown"])),
   onlineBytes: Bytes,
   missing: Ranges,
   claimed: Ranges,
@@ -131,7 +134,7 @@ const TrialSchema: v.GenericSchema<unknown, TrialRecord> = v.object({
     }),
   ),
   errors: v.array(v.string()),
-  state: v.object({ image: v.boolean(), locked: v.boolean() }),
+  state: v.object({ image: v.boolean(), locked: v.boolean(), saved: v.boolean() }),
   ms: v.number(),
   lost: Count,
   repeat: v.string(),

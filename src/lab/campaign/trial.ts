@@ -4,7 +4,6 @@ import { open } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { encodeCoreHeader } from "../../elfcore/encode.ts";
 import { PAGE_SIZE } from "../../image/bytes.ts";
-import { parseMemoryDevices } from "../../layout/qmp.ts";
 import { RangeSet } from "../../layout/range-set.ts";
 import { seededRandom } from "../../simulation/random.ts";
 import { QemuGuest } from "../../targets/qemu/guest.ts";
@@ -14,9 +13,10 @@ import { awaitCapture } from "../guest-actions.ts";
 import type { OutsideInstall } from "../outside-keeper.ts";
 import { hostNow } from "../window/poller.ts";
 import type { ReadyGuest } from "./guests.ts";
-import { type Judged, judgeTrial } from "./outcome.ts";
+import { type Cause, causeOf, type Judged, judgeTrial, type LastState } from "./outcome.ts";
 import type { TrialPlan } from "./plan.ts";
-import { onlineSections } from "./sections.ts";
+import { onlineSections, type SectionMap } from "./sections.ts";
+import { memoryDevices, removeDimm, untilAllOnline } from "./settle.ts";
 import { type Keeping, type KeepingWay, startKeeping, type TrialDimm } from "./ways.ts";
 
 /** Pages of each DIMM that are compared: the first, the last, and others between. */
@@ -36,6 +36,7 @@ export interface DoneStep {
 
 /** What one trial gave. */
 export interface TrialResult extends Judged {
+  readonly cause: Cause | undefined;
   readonly steps: readonly DoneStep[];
   /** When QEMU was told to inject the NMI. */
   readonly panickedAt: number;
@@ -45,8 +46,8 @@ export interface TrialResult extends Judged {
   readonly installs: readonly OutsideInstall[];
   /** What the keeper, or a step, ended with; the dump is judged all the same. */
   readonly errors: readonly string[];
-  /** The first kernel's own state when it died, as its RAM has it; a lock that is held by others costs the dump. */
-  readonly state: { readonly image: boolean; readonly locked: boolean };
+  /** The first kernel's own state when it died. */
+  readonly state: LastState;
   /** The header that the first kernel's image had at its old place, after the panic. */
   readonly headerAfter: Uint8Array;
   /** The header of /proc/vmcore. */
@@ -69,8 +70,23 @@ export async function runTrial(ready: ReadyGuest, plan: TrialPlan, way: KeepingW
   try {
     const start = hostNow();
     const panicked = new AbortController();
-    const changing = makeChanges({ plan, keeping, start, dimms, steps, errors, panicked: panicked.signal });
-    await untilTime(start + plan.panic.atMs);
+    const changing = makeChanges({
+      plan,
+      keeping,
+      start,
+      dimms,
+      steps,
+      errors,
+      panicked: panicked.signal,
+      lab,
+      sections: facts.sections,
+    });
+    if (plan.panic.settled) {
+      await changing;
+      await untilAllOnline(lab, facts.sections);
+      await keeping.rest();
+      await delay(plan.panic.atMs);
+    } else await untilTime(start + plan.panic.atMs);
     if (guest.ended) throw new LostGuestError("QEMU has ended before the panic");
     panicked.abort();
     const panickedAt = hostNow() - start;
@@ -88,7 +104,7 @@ export async function runTrial(ready: ReadyGuest, plan: TrialPlan, way: KeepingW
       await lab.memory.refresh();
       const added = await onlineSections(lab.memory, facts.sections, dimms);
       online = online.union(added);
-      backed = backed.union(await devices(lab));
+      backed = backed.union(await memoryDevices(lab));
       const random = seededRandom(plan.seed);
       for (const range of vmcore && plan.pages ? added : []) {
         const seed = Math.floor(random() * 2 ** 32);
@@ -97,8 +113,10 @@ export async function runTrial(ready: ReadyGuest, plan: TrialPlan, way: KeepingW
       }
     }
     const { described } = vmcore ?? {};
+    const cause = captured ? undefined : causeOf(state);
     return {
-      ...judgeTrial({ captured, described, online, backed, pages }),
+      ...judgeTrial({ captured, described, online, backed, cause, pages }),
+      cause,
       steps,
       panickedAt,
       online,
@@ -122,11 +140,19 @@ interface Changes {
   readonly steps: DoneStep[];
   readonly errors: string[];
   readonly panicked: AbortSignal;
+  readonly lab: QemuGuest;
+  readonly sections: SectionMap;
 }
 
 /** One step after the other; none is begun once the guest panics. */
 async function makeChanges(changes: Changes): Promise<void> {
-  const { plan, keeping, start, dimms, steps, errors, panicked } = changes;
+  const { plan, keeping, start, dimms, steps, errors, panicked, lab, sections } = changes;
+  const unplug = async (id: string): Promise<void> => {
+    const remove = async (): Promise<void> => await keeping.unplug(id);
+    if (!plan.panic.settled) return await remove();
+    await untilAllOnline(lab, sections);
+    await removeDimm(lab, remove, id);
+  };
   for (const step of plan.steps) {
     await untilTime(start + step.atMs, panicked);
     if (panicked.aborted) return;
@@ -140,7 +166,7 @@ async function makeChanges(changes: Changes): Promise<void> {
       } else {
         const { id } = dimms[step.dimm]!;
         what = `unplug ${id}`;
-        await keeping.unplug(id);
+        await unplug(id);
       }
     } catch (error) {
       errors.push(`${what}: ${error instanceof Error ? error.message : String(error)}`);
@@ -153,13 +179,6 @@ async function makeChanges(changes: Changes): Promise<void> {
 async function untilTime(at: number, signal?: AbortSignal): Promise<void> {
   const left = at - hostNow();
   if (left > 0) await delay(left, undefined, { signal }).catch(() => undefined);
-}
-
-/** Memory devices that QEMU has: what a removal that went well has taken is not among them. */
-async function devices(lab: QemuGuest): Promise<RangeSet> {
-  return RangeSet.of(
-    parseMemoryDevices(await lab.memoryDevices()).flatMap(({ range }) => (range ? [range] : [])),
-  );
 }
 
 /**
@@ -175,14 +194,16 @@ async function scribble(
     await lab.memory.write(address, randomBytes(PAGE_SIZE));
 }
 
-/** Read from the RAM file, so that it can be had when QEMU has ended. The panicking kernel takes the lock itself. */
-async function stateOf(ready: ReadyGuest): Promise<TrialResult["state"]> {
-  const { imagePointer, lock, lockKind } = ready.facts;
+/** Read from the RAM file, so that it can be had when QEMU has ended. */
+async function stateOf(ready: ReadyGuest): Promise<LastState> {
+  const { imagePointer, lock, lockKind, cpuNotes } = ready.facts;
   const image = await readFileAt(ready.ramFile, imagePointer, 8);
   const held = await readFileAt(ready.ramFile, lock, 8);
   // The lowest three bits of a mutex's owner are flags (kernel/locking/mutex.c).
   const locked = lockKind === "mutex" ? held.readBigUInt64LE() > 7n : held.readUInt32LE() !== 0;
-  return { image: image.readBigUInt64LE() !== 0n, locked };
+  const notes = await Promise.all(cpuNotes.map(async (note) => await readFileAt(ready.ramFile, note, 4)));
+  const saved = notes.some((note) => note.readUInt32LE() !== 0);
+  return { image: image.readBigUInt64LE() !== 0n, locked, saved };
 }
 
 /** Boot RAM of a guest that has less than the hole below 4 GiB lies in its file as in its address space. */

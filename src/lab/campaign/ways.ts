@@ -1,4 +1,5 @@
 /** The ways of keeping kdump that a campaign compares: who does something when memory comes and goes. */
+import { setTimeout as delay } from "node:timers/promises";
 import { Keeper } from "../../keeper/keeper.ts";
 import type { PluggableMachine } from "../../keeper/machine.ts";
 import { plugMemory } from "../../keeper/plug.ts";
@@ -11,7 +12,13 @@ import { plugDimm } from "../../targets/qemu/plug.ts";
 import { nodeSha256 } from "../../targets/sha256.ts";
 import type { LabGuest } from "../guest.ts";
 import { OutsideKeeper, type OutsideInstall } from "../outside-keeper.ts";
+import { untilQuiet } from "../policies/play.ts";
 import { hostNow } from "../window/poller.ts";
+
+/** Far more than a reaction takes. */
+const REST_MS = 1000;
+/** A reload per event, each of 1.3 to 2.8 s, for every block that a trial adds. */
+const RELOADS_TIMEOUT_MS = 180_000;
 
 /** A way, as named on the command line. */
 export type KeepingName = "nothing" | "in-place" | "plug" | "reload" | "throttled" | "kernel";
@@ -55,6 +62,8 @@ export interface Keeping {
   plug(sizeMiB: number): Promise<TrialDimm>;
   /** Removes a DIMM; that the guest agrees is not waited for. */
   unplug(id: string): Promise<void>;
+  /** Waits until nothing is left to do, as far as that can be seen. */
+  rest(): Promise<void>;
   /** Ends the work. @returns what was installed, and what went wrong. */
   stop(): Promise<{ readonly installs: readonly OutsideInstall[]; readonly errors: readonly string[] }>;
 }
@@ -71,7 +80,13 @@ export async function startKeeping(way: KeepingWay, guest: LabGuest, lab: QemuGu
     case "plug":
       return await plugging(guest, lab);
     default:
-      return { ...byLab(lab), stop: async () => ({ installs: [], errors: [] }) };
+      return {
+        ...byLab(lab),
+        rest: async () => {
+          if (way.rules) await untilQuiet(guest, performance.now() + RELOADS_TIMEOUT_MS);
+        },
+        stop: async () => ({ installs: [], errors: [] }),
+      };
   }
 }
 
@@ -95,6 +110,7 @@ async function watching(guest: LabGuest, lab: QemuGuest): Promise<Keeping> {
   const keeper = await OutsideKeeper.start(guest.qmpPath);
   return {
     ...byLab(lab),
+    rest: async () => await delay(REST_MS),
     // Not its own stop, which looks once more: the guest is dead by now.
     stop: async () => {
       await keeper[Symbol.asyncDispose]();
@@ -153,6 +169,10 @@ async function plugging(guest: LabGuest, lab: QemuGuest): Promise<Keeping> {
         return last!;
       }),
     unplug: byLab(lab).unplug,
+    rest: async () => {
+      await delay(REST_MS);
+      await queue;
+    },
     stop: async () => {
       await queue;
       await qemu[Symbol.asyncDispose]();

@@ -167,7 +167,7 @@ async function untilOnline(
  * Waits until udevd has no event left, and nothing that a rule started is still running: at two looks in a row, since
  * the last event may not have reached udevd at the first.
  */
-async function untilQuiet({ agent }: LabGuest, deadline: number): Promise<PolicyLog> {
+export async function untilQuiet({ agent }: Pick<LabGuest, "agent">, deadline: number): Promise<PolicyLog> {
   for (let quiet = 0; ;) {
     const busy = (await agent.run("test -e /run/udev/queue")).status === 0;
     const log = parsePolicyLog(await agent.output(`cat ${LOG_PATH}`));

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { judgeTrial, type Seen } from "../../../src/lab/campaign/outcome.ts";
+import { causeOf, judgeTrial, type Seen } from "../../../src/lab/campaign/outcome.ts";
 import { RangeSet } from "../../../src/layout/range-set.ts";
 
 const BOOT = RangeSet.of([{ start: 1n << 20n, end: 1n << 30n }]);
@@ -49,12 +49,22 @@ describe("a panic", () => {
     const none = { ...COMPLETE, described: undefined };
     expect(judgeTrial({ ...none, captured: false })).toMatchObject({
       outcome: "no-dump",
-      reasons: ["No capture kernel came up"],
+      reasons: ["No capture kernel came up: why is not known"],
     });
     expect(judgeTrial(none)).toMatchObject({
       outcome: "no-dump",
       reasons: ["The capture kernel has no /proc/vmcore"],
     });
+  });
+
+  test.each([
+    ["not-loaded", false, false, false],
+    ["lock-held", true, true, false],
+    ["lock-held", false, true, false],
+    ["unknown", true, false, false],
+    ["unknown", true, true, true],
+  ] as const)("without a dump has the cause %s", (cause, image, locked, saved) => {
+    expect(causeOf({ image, locked, saved })).toBe(cause);
   });
 
   test("tells what is claimed and gone, which makes no dump incomplete", () => {
