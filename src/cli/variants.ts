@@ -15,27 +15,31 @@ export interface VariantOptions {
   readonly kexec?: string;
 }
 
-const LOADS: readonly LoadCall[] = ["kexec_file_load", "kexec_load"];
+/** Both system calls. */
+export const LOADS: readonly LoadCall[] = ["kexec_file_load", "kexec_load"];
 const WAYS = KEEPING_WAYS.map(({ name }) => name);
 
+/** What stands for options that are not given. */
+export interface VariantDefaults {
+  readonly kernels: readonly string[];
+  readonly loads: readonly LoadCall[];
+  readonly ways: readonly KeepingName[];
+}
+
+function words(names: string, defaults: readonly string[]): string {
+  return `(${names}); may be repeated (default: ${defaults.join(", ")})`;
+}
+
 /** Adds the options of {@link VariantOptions}. */
-export function addVariantOptions(command: Command, ways: readonly KeepingName[]): Command {
+export function addVariantOptions(command: Command, { kernels, loads, ways }: VariantDefaults): Command {
   return command
-    .option(
-      "--kernel <version-or-file>",
-      "5.10, 6.1, 6.12, or a kernel image; may be repeated (default: 6.1)",
-      collect,
-    )
+    .option("--kernel <version-or-file>", words("5.10, 6.1, 6.12, or a kernel image", kernels), collect)
     .option(
       "--load <call>",
-      `the system call that loads the capture kernel (${LOADS.join(", ")}); may be repeated (default: ${LOADS[0]})`,
+      `the system call that loads the capture kernel ${words(LOADS.join(", "), loads)}`,
       oneOf(LOADS),
     )
-    .option(
-      "--way <name>",
-      `a way of keeping kdump (${WAYS.join(", ")}); may be repeated (default: ${ways.join(", ")})`,
-      oneOf(WAYS),
-    )
+    .option("--way <name>", `a way of keeping kdump ${words(WAYS.join(", "), ways)}`, oneOf(WAYS))
     .addOption(
       new Option("--accel <name>", "how QEMU runs the guest").choices(["auto", "kvm", "tcg"]).default("auto"),
     )
@@ -45,10 +49,10 @@ export function addVariantOptions(command: Command, ways: readonly KeepingName[]
 }
 
 /** Every kernel with every system call and way, but for a kernel's own handler where the lab's kernels have none. */
-export function variantsOf(options: VariantOptions, defaults: readonly KeepingName[]): readonly Variant[] {
-  const kernels = options.kernel ?? ["6.1"];
-  const loads = options.load ?? LOADS.slice(0, 1);
-  const ways = options.way ?? defaults;
+export function variantsOf(options: VariantOptions, defaults: VariantDefaults): readonly Variant[] {
+  const kernels = options.kernel ?? defaults.kernels;
+  const loads = options.load ?? defaults.loads;
+  const ways = options.way ?? defaults.ways;
   const variants: Variant[] = [];
   for (const kernel of new Set(kernels)) {
     for (const load of new Set(loads)) {
@@ -63,11 +67,15 @@ export function variantsOf(options: VariantOptions, defaults: readonly KeepingNa
   return variants;
 }
 
+/** Reads one more of an option that may be repeated. */
 function collect(text: string, before: readonly string[] = []): readonly string[] {
   return [...before, text];
 }
 
-function oneOf<T extends string>(names: readonly T[]): (text: string, before?: readonly T[]) => readonly T[] {
+/** A reader of one more of an option that may be repeated. */
+export function oneOf<T extends string>(
+  names: readonly T[],
+): (text: string, before?: readonly T[]) => readonly T[] {
   return (text, before = []) => {
     const known = names.find((name) => name === text);
     if (known === undefined) throw new InvalidArgumentError(`expected one of ${names.join(", ")}`);

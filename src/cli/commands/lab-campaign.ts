@@ -20,7 +20,7 @@ import { EXIT } from "../exit.ts";
 import { LabKernels } from "../lab-kernels.ts";
 import { jsonOption, parseCount } from "../options.ts";
 import { Progress } from "../progress.ts";
-import { addVariantOptions, type VariantOptions, variantsOf } from "../variants.ts";
+import { addVariantOptions, type VariantDefaults, type VariantOptions, variantsOf } from "../variants.ts";
 
 interface CampaignOptions extends VariantOptions {
   readonly trials: number;
@@ -37,14 +37,18 @@ interface CampaignOptions extends VariantOptions {
   readonly json?: true;
 }
 
-/** Where we promise a complete dump. */
-const OUR_WAYS = ["in-place", "plug"] as const;
+/** By default those ways with which we promise a complete dump. */
+const DEFAULTS: VariantDefaults = {
+  kernels: ["6.1"],
+  loads: ["kexec_file_load"],
+  ways: ["in-place", "plug"],
+};
 
 export function campaignCommand(context: Context, exit: (code: number) => void): Command {
   const command = new Command("campaign").description(
     "panic real guests at seeded random moments while memory comes and goes, and count complete, incomplete and missing dumps",
   );
-  return addVariantOptions(command, OUR_WAYS)
+  return addVariantOptions(command, DEFAULTS)
     .option("--trials <n>", "panics of each kernel, system call and way", parseCount, 20)
     .option("--trial <number>", "only this one of them, from 0 on", parseIndex)
     .option("--seed <n>", "of all plans", parseCount, 1)
@@ -104,7 +108,7 @@ function tell(context: Context, merged: ReturnType<typeof mergeResults>, json: t
 async function runCampaign(context: Context, options: CampaignOptions): Promise<number> {
   const { say: log, signal } = context;
   const deadline = performance.now() + (options.minutes ?? Infinity) * 60_000;
-  const variants = variantsOf(options, OUR_WAYS);
+  const variants = variantsOf(options, DEFAULTS);
   const udev = variants.some(({ way }) => keepingWay(way).rules !== undefined);
   await using kernels = new LabKernels(context, { ...options, udev });
   const { qemu, kexec } = await kernels.supplies(variants[0]!.kernel);

@@ -11,6 +11,7 @@ import { labRunJson, labRunText, WAY_WORDS } from "../../report/lab-run.ts";
 import { type Context, printJson } from "../context.ts";
 import { EXIT, UsageError } from "../exit.ts";
 import { campaignCommand, mergeCommand } from "./lab-campaign.ts";
+import { matrixCommand } from "./lab-matrix.ts";
 import { collectPolicy, POLICY_HELP, type PolicyChoice, runPolicies } from "./lab-policies.ts";
 import { jsonOption, parseCount, parseDimmSize, parseRamSize } from "../options.ts";
 
@@ -19,6 +20,7 @@ export function labCommand(context: Context, exit: (code: number) => void): Comm
     .description("prove it on real kernels under QEMU")
     .addCommand(fetchCommand(context, exit))
     .addCommand(runCommand(context, exit))
+    .addCommand(matrixCommand(context, exit))
     .addCommand(campaignCommand(context, exit))
     .addCommand(mergeCommand(context, exit));
 }

@@ -1,0 +1,86 @@
+/** A few trials of a campaign on a real kernel: what a saved guest gives, and that losses are seen as losses. */
+import { afterAll, describe, expect, test } from "vitest";
+import { bootFresh, SavedGuest } from "../../src/lab/campaign/guests.ts";
+import type { TrialPlan } from "../../src/lab/campaign/plan.ts";
+import { runTrial, type TrialResult } from "../../src/lab/campaign/trial.ts";
+import { type KeepingName, keepingWay } from "../../src/lab/campaign/ways.ts";
+import { openLab } from "./lab.ts";
+
+const lab = await openLab("a campaign on Linux 6.1");
+const READY = { load: "kexec_file_load", way: keepingWay("plug"), zone: "online_movable" } as const;
+const saved = lab && (await SavedGuest.make({ parts: lab.parts, log: console.error }, READY));
+afterAll(async () => {
+  await saved?.[Symbol.asyncDispose]();
+  await lab?.close();
+});
+
+/** Two DIMMs, and a panic once both are online. */
+const SETTLED: TrialPlan = {
+  index: 0,
+  seed: 20201214,
+  fresh: false,
+  steps: [
+    { kind: "plug", atMs: 50, sizeMiB: 256 },
+    { kind: "plug", atMs: 100, sizeMiB: 128 },
+  ],
+  panic: { moment: "after", atMs: 0, settled: true },
+  pages: true,
+};
+/** A panic before anything comes online. */
+const AT_ONCE: TrialPlan = { ...SETTLED, panic: { moment: "before", atMs: 10 }, pages: false };
+
+async function run(way: KeepingName, plan: TrialPlan): Promise<TrialResult> {
+  await using ready = await saved!.restore(undefined);
+  return await runTrial(ready, plan, keepingWay(way));
+}
+
+function expectEqualPages({ pages }: TrialResult): void {
+  expect(pages.length).toBeGreaterThan(0);
+  for (const { sampled, equal, nonZero } of pages) {
+    expect(sampled).toBe(16);
+    expect(equal).toBe(sampled);
+    expect(nonZero).toBe(sampled);
+  }
+}
+
+describe.skipIf(!lab)("a trial on Linux 6.1, from a saved guest", () => {
+  test("is incomplete where nobody keeps the header: the dump lacks what was online", async () => {
+    const result = await run("nothing", SETTLED);
+    expect(result.errors).toEqual([]);
+    expect(result.outcome).toBe("incomplete");
+    expect(result.missing.bytes).toBe(384n << 20n);
+    expect(result.pages.every(({ unreadable, sampled }) => unreadable === sampled)).toBe(true);
+  });
+
+  test.each(["in-place", "plug"] as const)("is complete with %s, page for page", async (way) => {
+    const result = await run(way, SETTLED);
+    expect(result.errors).toEqual([]);
+    expect(result.reasons).toEqual([]);
+    expect(result.outcome).toBe("complete");
+    expect(result.online.bytes).toBe(saved!.facts.online.bytes + (384n << 20n));
+    expect(result.installs.length).toBeGreaterThan(0);
+    expect(result.state).toEqual({ image: true, locked: true, saved: true });
+    expectEqualPages(result);
+  });
+
+  test("is complete where the panic comes first, and nothing was plugged", async () => {
+    const result = await run("nothing", AT_ONCE);
+    expect(result.outcome).toBe("complete");
+    expect(result.steps).toEqual([]);
+    expect(result.online.equals(saved!.facts.online)).toBe(true);
+  });
+
+  test("gives no dump, and says why, where nothing is loaded at the panic", async () => {
+    await using ready = await saved!.restore(undefined);
+    await ready.guest.agent.output("kexec --kexec-file-syscall --load-panic --unload");
+    const result = await runTrial(ready, AT_ONCE, keepingWay("nothing"));
+    expect(result).toMatchObject({ outcome: "no-dump", cause: "not-loaded" });
+    expect(result.state).toEqual({ image: false, locked: false, saved: false });
+  });
+
+  test("begins with a guest of its own as well", async () => {
+    await using ready = await bootFresh({ parts: lab!.parts, log: console.error }, READY);
+    expect(ready.facts.release).toBe(saved!.facts.release);
+    expect((await runTrial(ready, AT_ONCE, keepingWay("nothing"))).outcome).toBe("complete");
+  });
+});
