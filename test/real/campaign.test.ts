@@ -1,9 +1,15 @@
 /** A few trials of a campaign on a real kernel: what a saved guest gives, and that losses are seen as losses. */
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, describe, expect, test } from "vitest";
 import { bootFresh, SavedGuest } from "../../src/lab/campaign/guests.ts";
 import type { TrialPlan } from "../../src/lab/campaign/plan.ts";
 import { runTrial, type TrialResult } from "../../src/lab/campaign/trial.ts";
 import { type KeepingName, keepingWay } from "../../src/lab/campaign/ways.ts";
+import { readResults } from "../../src/lab/campaign/results.ts";
+import { cli, startCli } from "./cli.ts";
 import { openLab } from "./lab.ts";
 
 const lab = await openLab("a campaign on Linux 6.1");
@@ -84,3 +90,34 @@ describe.skipIf(!lab)("a trial on Linux 6.1, from a saved guest", () => {
     expect((await runTrial(ready, AT_ONCE, keepingWay("nothing"))).outcome).toBe("complete");
   });
 });
+
+test.skipIf(!lab)(
+  "a campaign that is interrupted goes on where it stopped, and leaves no guest",
+  async () => {
+    const directory = await mkdtemp(join(tmpdir(), "kdh-campaign-"));
+    try {
+      const out = join(directory, "results.jsonl");
+      const args = ["lab", "campaign", "--trials", "2", "--fresh-every", "0", "--jobs", "1", "--out", out];
+      // Where the system has a large enough /dev/shm, RAM would lie there.
+      const env = { TMPDIR: directory };
+      const first = startCli([...args, "--way", "plug"], 90_000, env);
+      const deadline = performance.now() + 80_000;
+      while ((await readFile(out, "utf8").catch(() => "")).split("\n").length < 3) {
+        expect(performance.now()).toBeLessThan(deadline);
+        await delay(50);
+      }
+      first.child.kill("SIGINT");
+      expect((await first.result).code).toBe(130);
+      expect((await readResults(out))?.trials).toHaveLength(1);
+      expect((await readdir(directory)).filter((name) => name.startsWith("kdump-hotplug-lab-"))).toEqual([]);
+
+      const second = await startCli([...args, "--way", "plug"], 90_000, env).result;
+      expect.soft(second.code, second.stderr).toBe(0);
+      expect(second.stderr).toContain("has 1 trials already; 1 are left");
+      expect((await readResults(out))?.trials.map(({ index }) => index)).toEqual([0, 1]);
+      expect((await cli("lab", "merge", out)).stdout).toContain("2 panics, seed 1");
+    } finally {
+      await rm(directory, { recursive: true, force: true });
+    }
+  },
+);

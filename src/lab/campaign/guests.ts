@@ -1,5 +1,5 @@
 /** Guests that are ready for a trial: taken up from a saved one, or booted afresh. */
-import { existsSync } from "node:fs";
+import { statfsSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,8 +9,10 @@ import { copyRam, restoreGuest, saveGuest } from "../saved-guest.ts";
 import type { SavedState } from "../guest.ts";
 import { prepareGuest, type ReadyFacts, type ReadyOptions } from "./prepare.ts";
 
-/** RAM files of a gigabyte belong into memory; where there is no such place, the disk does. */
+/** RAM files of a gigabyte belong into memory; where there is no room (a container has 64 MiB), the disk does. */
 const RAM_DIRECTORY = "/dev/shm";
+/** A saved guest and two more take 0.4 to 2 GiB each, as much as was added and written to. */
+const RAM_ROOM = 4 * 2 ** 30;
 const MACHINE = { ramMiB: 1024, crashkernelMiB: 256, ram: "shared" } as const;
 
 /** What every guest of a campaign is started with. */
@@ -111,8 +113,18 @@ async function ramDirectory({ parts, signal }: GuestsOptions): Promise<{
   return { directory, machine: { ...parts, ...MACHINE, ramFile: join(directory, "ram"), signal } };
 }
 
+/** Who says TMPDIR means it. */
 function ramParent(): string {
-  return existsSync(RAM_DIRECTORY) ? RAM_DIRECTORY : tmpdir();
+  return process.env["TMPDIR"] === undefined && hasRoom(RAM_DIRECTORY) ? RAM_DIRECTORY : tmpdir();
+}
+
+function hasRoom(directory: string): boolean {
+  try {
+    const { bavail, bsize } = statfsSync(directory);
+    return bavail * bsize >= RAM_ROOM;
+  } catch {
+    return false;
+  }
 }
 
 function readyGuest(guest: LabGuest, facts: ReadyFacts, directory: string, ramFile: string): ReadyGuest {
