@@ -102,9 +102,11 @@ export async function runTrial(ready: ReadyGuest, plan: TrialPlan, way: KeepingW
     const pages: PageEvidence[] = [];
     if (captured) {
       await lab.memory.refresh();
-      const added = await onlineSections(lab.memory, facts.sections, dimms);
+      // QEMU's word for what is there: a plug that was under way at the panic may not have told us.
+      const devices = await memoryDevices(lab);
+      const added = await onlineSections(lab.memory, facts.sections, devices.union(RangeSet.of(dimms)));
       online = online.union(added);
-      backed = backed.union(await memoryDevices(lab));
+      backed = backed.union(devices);
       const random = seededRandom(plan.seed);
       for (const range of vmcore && plan.pages ? added : []) {
         const seed = Math.floor(random() * 2 ** 32);
