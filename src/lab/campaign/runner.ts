@@ -6,6 +6,7 @@ import { QmpError } from "../../targets/qemu/qmp-errors.ts";
 import { bootFresh, type GuestsOptions, SavedGuest } from "./guests.ts";
 import { type PlanOptions, planTrial, type TrialPlan } from "./plan.ts";
 import type { ReadyFacts, ReadyOptions } from "./prepare.ts";
+import { retried, runPool } from "./pool.ts";
 import { runTrial, type TrialResult } from "./trial.ts";
 import type { ReadyGuest } from "./guests.ts";
 import { type KeepingWay, keepingWay, type KeepingName } from "./ways.ts";
@@ -98,56 +99,38 @@ const MAX_LOST = 3;
  * @throws the signal's reason where it aborted: trials under way are given up, no guest is left.
  */
 export async function runTasks(tasks: readonly Task[], options: RunnerOptions): Promise<number> {
-  const { signal, jobs, deadline } = options;
+  const { jobs, deadline, signal, log } = options;
   await using saved = new SavedGuests(tasks, options);
-  let [next, done] = [0, 0];
-  const failed = new AbortController();
-  const work = async (): Promise<void> => {
-    while (next < tasks.length && performance.now() < deadline && !failed.signal.aborted) {
-      signal?.throwIfAborted();
-      const task = tasks[next++]!;
-      await runTask(task, saved, options);
-      done++;
-    }
-  };
-  const workers = await Promise.allSettled(
-    Array.from({ length: Math.min(jobs, tasks.length) }, async () => {
-      try {
-        await work();
-      } catch (error) {
-        failed.abort();
-        throw error;
-      }
-    }),
-  );
-  signal?.throwIfAborted();
-  const failure = workers.find((worker) => worker.status === "rejected");
-  if (failure) throw failure.reason;
-  return done;
-}
-
-async function runTask(task: Task, saved: SavedGuests, options: RunnerOptions): Promise<void> {
-  const way = keepingWay(task.way);
-  for (let lost = 0; ; lost++) {
-    const started = performance.now();
-    try {
-      await using ready = await saved.ready(task);
-      checkKernel(ready, task, way);
-      const result = await runTrial(ready, task.plan, way);
-      await options.onTrial(
-        { task, facts: ready.facts, result, ms: performance.now() - started, lost },
-        ready,
+  return await runPool(tasks, {
+    jobs,
+    deadline,
+    signal,
+    run: async (task) => {
+      const onLoss = (error: unknown): void =>
+        log(`${trialId(task, task.plan.index)} is begun anew: ${String(error)}`);
+      await retried(
+        MAX_LOST,
+        (error) => isLost(error, signal),
+        onLoss,
+        async (lost) => await runTask(task, lost, saved, options),
       );
       saved.release(task);
-      return;
-    } catch (error) {
-      options.signal?.throwIfAborted();
-      // A guest that dies before its panic, or with its QEMU, says nothing about kdump.
-      const isLost = error instanceof LostGuestError || error instanceof QmpError;
-      if (!isLost || lost + 1 >= MAX_LOST) throw error;
-      options.log(`${trialId(task, task.plan.index)} is begun anew: ${error.message}`);
-    }
-  }
+    },
+  });
+}
+
+/** A guest that dies before its panic, or with its QEMU, says nothing about kdump; nor does one that we have killed. */
+function isLost(error: unknown, signal: AbortSignal | undefined): boolean {
+  return signal?.aborted !== true && (error instanceof LostGuestError || error instanceof QmpError);
+}
+
+async function runTask(task: Task, lost: number, saved: SavedGuests, options: RunnerOptions): Promise<void> {
+  const started = performance.now();
+  const way = keepingWay(task.way);
+  await using ready = await saved.ready(task);
+  checkKernel(ready, task, way);
+  const result = await runTrial(ready, task.plan, way);
+  await options.onTrial({ task, facts: ready.facts, result, ms: performance.now() - started, lost }, ready);
 }
 
 function checkKernel({ facts }: ReadyGuest, task: Task, way: KeepingWay): void {
@@ -176,6 +159,8 @@ class SavedGuests implements AsyncDisposable {
     if (!guest) {
       guest = SavedGuest.make(guests, wanted);
       this.#guests.set(task.start, guest);
+      // Whoever waits for it is told; the next one makes another.
+      guest.catch(() => this.#guests.delete(task.start));
     }
     return (await guest).restore(this.#options.signal);
   }
