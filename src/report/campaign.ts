@@ -63,6 +63,7 @@ export function campaignText(results: MergedResults): string {
     "incomplete",
     "no dump",
     "not complete, 95 %",
+    "removed",
     "gone but claimed",
     "pages equal",
     "layouts",
@@ -75,6 +76,7 @@ export function campaignText(results: MergedResults): string {
     String(of.length),
     ...counts(of).map(String),
     interval(of.length - count(of, "complete"), of.length),
+    removalsText(of),
     String(of.filter(({ claimed }) => claimed.length > 0).length),
     pagesText(of),
     String(new Set(of.map(({ kernelCode }) => kernelCode)).size),
@@ -153,6 +155,19 @@ function pagesText(trials: readonly TrialRecord[]): string {
   return compared.length === 0 ? "-" : `${equal} of ${sampled}`;
 }
 
+/** DIMMs that were gone at the panic, of those whose removal had been asked for by then. */
+function removalsText(trials: readonly TrialRecord[]): string {
+  const { asked, gone } = removalsOf(trials);
+  return asked === 0 ? "-" : `${gone} of ${asked}`;
+}
+
+function removalsOf(trials: readonly TrialRecord[]): TrialRecord["removals"] {
+  return trials.reduce(
+    (sum, { removals }) => ({ asked: sum.asked + removals.asked, gone: sum.gone + removals.gone }),
+    { asked: 0, gone: 0 },
+  );
+}
+
 function pauseText(trials: readonly TrialRecord[]): string {
   const pauses = trials.flatMap(({ installs }) =>
     installs.flatMap(({ pauseMicroseconds }) => pauseMicroseconds ?? []),
@@ -208,6 +223,7 @@ export function campaignJson(results: MergedResults): Readonly<Record<string, un
       notComplete95: wilson95(of.length - count(of, "complete"), of.length),
       noDump95: wilson95(count(of, "no-dump"), of.length),
       claimed: of.filter(({ claimed }) => claimed.length > 0).length,
+      removals: removalsOf(of),
       lostBeforePanic: of.reduce((sum, trial) => sum + trial.lost, 0),
       causes: Object.fromEntries(
         Object.keys(CAUSE_WORDS).map((cause) => [cause, of.filter((trial) => trial.cause === cause).length]),

@@ -23,6 +23,7 @@ export function recordOf({ task, facts, result, ms, lost }: Ran, repeat: string)
     plannedPanicMs: plan.panic.atMs,
     panickedMs: rounded(result.panickedAt),
     steps: result.steps.map(({ what, at, done }) => ({ what, at: rounded(at), done: rounded(done) })),
+    removals: result.removals,
     outcome: result.outcome,
     reasons: [...result.reasons],
     cause: result.cause ?? null,

@@ -49,6 +49,12 @@ function expectEqualPages({ pages }: TrialResult): void {
   }
 }
 
+/** The second of two DIMMs is removed again. */
+const REMOVED: TrialPlan = {
+  ...SETTLED,
+  steps: [...SETTLED.steps, { kind: "unplug", atMs: 200, dimm: 1 }],
+};
+
 describe.skipIf(!lab)("a trial on Linux 6.1, from a saved guest", () => {
   test("is incomplete where nobody keeps the header: the dump lacks what was online", async () => {
     const result = await run("nothing", SETTLED);
@@ -67,6 +73,15 @@ describe.skipIf(!lab)("a trial on Linux 6.1, from a saved guest", () => {
     expect(result.installs.length).toBeGreaterThan(0);
     expect(result.state).toEqual({ image: true, locked: true, saved: true });
     expectEqualPages(result);
+  });
+
+  test("has a header without the DIMM that was removed, with in-place", async () => {
+    const result = await run("in-place", REMOVED);
+    expect(result.errors).toEqual([]);
+    expect(result.outcome).toBe("complete");
+    expect(result.removals).toEqual({ asked: 1, gone: 1 });
+    expect(result.claimed.isEmpty).toBe(true);
+    expect(result.online.bytes).toBe(saved!.facts.online.bytes + (256n << 20n));
   });
 
   test("is complete where the panic comes first, and nothing was plugged", async () => {

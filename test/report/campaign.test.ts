@@ -33,7 +33,8 @@ const TRIALS = [
   trial(1, { outcome: "no-dump", reasons: ["No capture kernel came up"], moment: "after" }),
   trial(0, { way: "reload", outcome: "no-dump", lost: 2 }),
   trial(0, { way: "kernel", kernel: "6.12", kernelCode: "0x1000000" }),
-  trial(0, { kernel: "5.10" }),
+  trial(0, { kernel: "5.10", removals: { asked: 1, gone: 1 } }),
+  trial(1, { kernel: "5.10", removals: { asked: 2, gone: 1 } }),
 ];
 const MERGED = mergeResults([{ name: "a", results: { head: HEAD, trials: TRIALS } }]);
 
@@ -54,15 +55,16 @@ describe("a campaign's report", () => {
     expect(text).not.toContain("reload/0");
     expect(text).toContain("2 guests were lost before their panic");
     expect(text).toContain("32 of 32");
+    expect(text).toContain("2 of 3");
     expect(ourFailures(campaignRows(TRIALS)).map(({ index }) => index)).toEqual([1]);
   });
 
   test("gives the same counts as JSON", () => {
     expect(campaignJson(MERGED)).toMatchObject({
       schemaVersion: 1,
-      trials: 5,
+      trials: 6,
       rows: [
-        { kernel: "5.10" },
+        { kernel: "5.10", removals: { asked: 3, gone: 2 } },
         { way: "reload", panics: 1, noDump: 1, lostBeforePanic: 2 },
         { way: "in-place", panics: 2, complete: 1, noDump: 1, moments: { after: { noDump: 1 } } },
         { way: "kernel", complete: 1, incomplete: 0, noDump: 0 },

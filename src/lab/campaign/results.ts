@@ -54,6 +54,8 @@ export interface TrialRecord {
   readonly plannedPanicMs: number;
   readonly panickedMs: number;
   readonly steps: readonly { readonly what: string; readonly at: number; readonly done: number }[];
+  /** Removals asked for before the panic, and DIMMs gone by then. */
+  readonly removals: { readonly asked: number; readonly gone: number };
   readonly outcome: Outcome;
   readonly reasons: readonly string[];
   /** Of a dump that is missing; null where there is one. */
@@ -118,6 +120,7 @@ const TrialSchema: v.GenericSchema<unknown, TrialRecord> = v.object({
   plannedPanicMs: v.number(),
   panickedMs: v.number(),
   steps: v.array(v.object({ what: v.string(), at: v.number(), done: v.number() })),
+  removals: v.object({ asked: Count, gone: Count }),
   outcome: v.picklist(["complete", "incomplete", "no-dump"]),
   reasons: v.array(v.string()),
   cause: v.nullable(v.picklist(["not-loaded", "lock-held", "unknown"])),

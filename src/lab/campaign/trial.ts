@@ -2,6 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { open } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
+import * as v from "valibot";
 import { encodeCoreHeader } from "../../elfcore/encode.ts";
 import { PAGE_SIZE } from "../../image/bytes.ts";
 import { RangeSet } from "../../layout/range-set.ts";
@@ -38,6 +39,8 @@ export interface DoneStep {
 export interface TrialResult extends Judged {
   readonly cause: Cause | undefined;
   readonly steps: readonly DoneStep[];
+  /** Removals that QEMU was asked for before the panic, and DIMMs that were gone by then. */
+  readonly removals: { readonly asked: number; readonly gone: number };
   /** When QEMU was told to inject the NMI. */
   readonly panickedAt: number;
   /** Online when the first kernel died, boot memory included. */
@@ -68,6 +71,10 @@ export async function runTrial(ready: ReadyGuest, plan: TrialPlan, way: KeepingW
   const errors: string[] = [];
   let stopped: Awaited<ReturnType<Keeping["stop"]>> | undefined;
   try {
+    let gone = 0;
+    lab.qmp.onEvent(({ event, data }) => {
+      if (event === "DEVICE_DELETED" && v.is(DeviceSchema, data)) gone++;
+    });
     const start = hostNow();
     const panicked = new AbortController();
     const changing = makeChanges({
@@ -89,6 +96,7 @@ export async function runTrial(ready: ReadyGuest, plan: TrialPlan, way: KeepingW
     } else await untilTime(start + plan.panic.atMs);
     if (guest.ended) throw new LostGuestError("QEMU has ended before the panic");
     panicked.abort();
+    const removals = { asked: steps.filter(({ what }) => what.startsWith("unplug ")).length, gone };
     const panickedAt = hostNow() - start;
     await lab.qmp.execute("inject-nmi");
     const captured = await awaitCapture(guest, CAPTURE_TIMEOUT_MS);
@@ -120,6 +128,7 @@ export async function runTrial(ready: ReadyGuest, plan: TrialPlan, way: KeepingW
       ...judgeTrial({ captured, described, online, backed, cause, pages }),
       cause,
       steps,
+      removals,
       panickedAt,
       online,
       pages,
@@ -133,6 +142,9 @@ export async function runTrial(ready: ReadyGuest, plan: TrialPlan, way: KeepingW
     if (!stopped) await keeping.stop().catch(() => undefined);
   }
 }
+
+/** QEMU tells of a device twice: with its id, and with its path alone. */
+const DeviceSchema = v.object({ device: v.string() });
 
 interface Changes {
   readonly plan: TrialPlan;

@@ -31,6 +31,7 @@ export function trial(index: number, changes: Partial<TrialRecord> = {}): TrialR
     plannedPanicMs: 161,
     panickedMs: 160.844,
     steps: [{ what: "plug kdh-mem0", at: 154, done: 160 }],
+    removals: { asked: 0, gone: 0 },
     outcome: "complete",
     reasons: [],
     cause: null,
