@@ -4,6 +4,7 @@ import type { Variant } from "../lab/campaign/runner.ts";
 import { KEEPING_WAYS, type KeepingName } from "../lab/campaign/ways.ts";
 import type { LoadCall } from "../lab/guest-actions.ts";
 import { UsageError } from "./exit.ts";
+import { jsonOption, parseCount } from "./options.ts";
 
 export interface VariantOptions {
   readonly kernel?: readonly string[];
@@ -30,8 +31,8 @@ function words(names: string, defaults: readonly string[]): string {
   return `(${names}); may be repeated (default: ${defaults.join(", ")})`;
 }
 
-/** Adds the options of {@link VariantOptions}. */
-export function addVariantOptions(command: Command, { kernels, loads, ways }: VariantDefaults): Command {
+/** Adds the options that runs of many panics share. */
+export function addPanicOptions(command: Command, { kernels, loads, ways }: VariantDefaults): Command {
   return command
     .option("--kernel <version-or-file>", words("5.10, 6.1, 6.12, or a kernel image", kernels), collect)
     .option(
@@ -45,7 +46,19 @@ export function addVariantOptions(command: Command, { kernels, loads, ways }: Va
     )
     .option("--qemu <file>", "qemu-system-x86_64")
     .option("--busybox <file>", "a static busybox")
-    .option("--kexec <file>", "kexec of kexec-tools");
+    .option("--kexec <file>", "kexec of kexec-tools")
+    .option("--jobs <n>", "panics at a time: each takes two processors", parseCount, 2)
+    .option(
+      "--minutes <n>",
+      "begin no trial after so many minutes; a later run with the same --out goes on",
+      parseCount,
+    )
+    .option(
+      "--out <file>",
+      "results as JSON Lines; trials that are in it already are not run again, and what failed is kept in FILE.failed/",
+    )
+    .option("--keep-all", "keep the evidence of every trial, not only of those that failed")
+    .addOption(jsonOption());
 }
 
 /** Every kernel with every system call and way, but for a kernel's own handler where the lab's kernels have none. */

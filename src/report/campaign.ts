@@ -92,7 +92,7 @@ export function campaignText(results: MergedResults): string {
           `${twice.length} trials were in more than one file and are counted once: ${twice.slice(0, 5).map(printable).join(", ")}`,
         ]
       : []),
-    ...ourFailures(rows).map(
+    ...ourFailures(trials).map(
       ({ id, outcome, reasons, repeat }) =>
         `${printable(id)}: ${outcome}: ${reasons.map(printable).join("; ")}\n    ${printable(repeat)}`,
     ),
@@ -179,11 +179,10 @@ function pauseText(trials: readonly TrialRecord[]): string {
  * Dumps that we promised and that were not complete, but for those that the kernel has lost by its own handler, which
  * held the kexec lock: nobody else takes it there, since our ways load nothing.
  */
-export function ourFailures(rows: readonly CampaignRow[]): readonly TrialRecord[] {
-  return rows.flatMap(({ way, trials }) =>
-    way === "in-place" || way === "plug"
-      ? trials.filter(({ outcome, cause }) => outcome !== "complete" && cause !== "lock-held")
-      : [],
+export function ourFailures(trials: readonly TrialRecord[]): readonly TrialRecord[] {
+  return trials.filter(
+    ({ way, outcome, cause }) =>
+      (way === "in-place" || way === "plug") && outcome !== "complete" && cause !== "lock-held",
   );
 }
 

@@ -1,9 +1,8 @@
 /** The matrix: kernels, system calls and changes by ways. */
 import { changeOf, MATRIX_CHANGES } from "../lab/campaign/matrix.ts";
-import type { TrialRecord } from "../lab/campaign/results.ts";
+import type { MergedResults, TrialRecord } from "../lab/campaign/results.ts";
 import { KEEPING_WAYS } from "../lab/campaign/ways.ts";
 import { SCHEMA_VERSION } from "./json.ts";
-import type { LabRunSetting } from "./lab-run.ts";
 import { columns, printable } from "./text.ts";
 
 /** One cell: panics of one kernel, system call, change and way. */
@@ -42,7 +41,7 @@ export function matrixCells(trials: readonly TrialRecord[]): readonly MatrixCell
 }
 
 /** The table, for people. A cell of several panics tells how many of each. */
-export function matrixText(setting: LabRunSetting, trials: readonly TrialRecord[]): string {
+export function matrixText({ head, trials }: MergedResults): string {
   const cells = matrixCells(trials);
   const ways = KEEPING_WAYS.map(({ name }) => name).filter((name) => cells.some(({ way }) => way === name));
   const rows = new Map<string, readonly string[]>();
@@ -60,7 +59,7 @@ export function matrixText(setting: LabRunSetting, trials: readonly TrialRecord[
     ]);
   }
   const releases = [...new Set(cells.map(({ release }) => printable(release)))].join(", ");
-  const title = `${releases} under QEMU ${printable(setting.qemu)} (${setting.accelerator}), kexec-tools ${printable(setting.kexecTools)}`;
+  const title = `${releases} under QEMU ${printable(head.qemu)} (${printable(head.accelerator)}), kexec-tools ${printable(head.kexecTools)}`;
   const changes = MATRIX_CHANGES.filter(({ name }) => cells.some(({ change }) => change === name));
   const notes = [
     ...changes.map(({ name, title: words }) => `${name}: ${words}`),
@@ -91,13 +90,12 @@ function claims(trials: readonly TrialRecord[]): boolean {
 }
 
 /** `--json`. */
-export function matrixJson(
-  setting: LabRunSetting,
-  trials: readonly TrialRecord[],
-): Readonly<Record<string, unknown>> {
+export function matrixJson({ head, trials }: MergedResults): Readonly<Record<string, unknown>> {
   return {
     schemaVersion: SCHEMA_VERSION,
-    ...setting,
+    qemu: head.qemu,
+    kexecTools: head.kexecTools,
+    accelerator: head.accelerator,
     cells: matrixCells(trials).map(({ trials: of, ...cell }) => ({
       ...cell,
       complete: of.filter(({ outcome }) => outcome === "complete").length,

@@ -44,6 +44,12 @@ describe("lab merge", () => {
     expect(json).toMatchObject({ schemaVersion: 1, trials: 3, rows: [{ complete: 3 }] });
   });
 
+  test("prints a matrix where the files are of one, and puts it together with no campaign", async () => {
+    const matrix = await fileOf("7", { ...HEAD, kind: "matrix" }, trial(0));
+    expect((await ended("merge", matrix)).stdout).toContain("one-dimm: one DIMM of 1 GiB added");
+    expect((await ended("merge", matrix, await fileOf("8", HEAD))).code).toBe(2);
+  });
+
   test("ends with 1 where a dump that we promise is not there, and not where nobody promised it", async () => {
     const lost = await fileOf("3", HEAD, trial(0, { outcome: "no-dump", cause: "unknown" }));
     expect((await ended("merge", lost)).code).toBe(1);
@@ -59,7 +65,7 @@ describe("lab merge", () => {
     const files = [await fileOf("5", HEAD), await fileOf("6", { ...HEAD, seed: 2 })];
     expect(await ended("merge", ...files)).toMatchObject({ code: 2, stdout: "" });
     expect((await ended("merge", ...files)).stderr).toMatch(
-      /6 is of another campaign than .*5: seed 2 and 1/,
+      /6 is of another campaign than .*5: campaign and campaign, seed 2 and 1/,
     );
     const missing = await ended("merge", join(directory, "none"));
     expect(missing).toMatchObject({ code: 2, stdout: "" });

@@ -1,10 +1,14 @@
 import { describe, expect, test } from "vitest";
 import { MATRIX_CHANGES } from "../../src/lab/campaign/matrix.ts";
-import type { TrialRecord } from "../../src/lab/campaign/results.ts";
+import type { MergedResults, TrialRecord } from "../../src/lab/campaign/results.ts";
 import { matrixCells, matrixJson, matrixText } from "../../src/report/matrix.ts";
-import { trial } from "../lab/campaign/samples.ts";
+import { HEAD, trial } from "../lab/campaign/samples.ts";
 
-const SETTING = { qemu: "10.0.2", kexecTools: "2.0.29", accelerator: "tcg" };
+/** What was merged of these trials. */
+function results(...trials: readonly TrialRecord[]): MergedResults {
+  return { head: { ...HEAD, kind: "matrix" }, trials, twice: [] };
+}
+
 const GONE = [{ start: "0x100000000", end: "0x110000000", bytes: 268435456 }];
 const COUNT = MATRIX_CHANGES.length;
 const TRIALS: readonly TrialRecord[] = [
@@ -17,7 +21,7 @@ const TRIALS: readonly TrialRecord[] = [
 
 describe("a matrix's report", () => {
   test("has a row for each kernel, system call and change, a column for each way", () => {
-    const lines = matrixText(SETTING, TRIALS)
+    const lines = matrixText(results(...TRIALS))
       .split("\n")
       .map((line) => line.trim().split(/ {2,}/));
     expect(lines).toContainEqual([
@@ -34,15 +38,15 @@ describe("a matrix's report", () => {
   });
 
   test("tells how many of each where a cell has several panics, and what an asterisk means", () => {
-    const text = matrixText(SETTING, TRIALS);
+    const text = matrixText(results(...TRIALS));
     expect(text).toContain("1 complete, 1 NO DUMP");
     expect(text).toContain("*: the dump claims memory that was gone");
-    expect(matrixText(SETTING, [trial(0)])).not.toContain("*");
+    expect(matrixText(results(trial(0)))).not.toContain("*");
   });
 
   test("gives the same cells as JSON", () => {
     expect(matrixCells(TRIALS)).toHaveLength(4);
-    expect(matrixJson(SETTING, TRIALS)).toMatchObject({
+    expect(matrixJson(results(...TRIALS))).toMatchObject({
       schemaVersion: 1,
       cells: [
         { way: "nothing", change: "one-dimm", incomplete: 1 },

@@ -18,7 +18,8 @@ export class ResultsError extends Error {
 
 /** A file's first line: what all its plans are made from, and on what they ran. */
 export interface CampaignHead {
-  readonly kind: "campaign";
+  /** A matrix is a campaign whose plans are fixed. */
+  readonly kind: "campaign" | "matrix";
   readonly version: typeof RESULTS_VERSION;
   readonly seed: number;
   readonly freshEvery: number;
@@ -94,7 +95,7 @@ const Hex = v.pipe(v.string(), v.regex(/^0x[0-9a-f]{1,16}$/));
 const Ranges = v.array(v.object({ start: Hex, end: Hex, bytes: Bytes }));
 
 const HeadSchema: v.GenericSchema<unknown, CampaignHead> = v.object({
-  kind: v.literal("campaign"),
+  kind: v.picklist(["campaign", "matrix"]),
   version: v.literal(RESULTS_VERSION),
   seed: Count,
   freshEvery: Count,
@@ -207,7 +208,9 @@ export async function readResults(path: string): Promise<CampaignResults | undef
 
 /** What makes two files parts of one campaign: the plans. Programs may differ, which the report says. */
 export function samePlans(a: CampaignHead, b: CampaignHead): boolean {
-  return a.seed === b.seed && a.freshEvery === b.freshEvery && a.pagesEvery === b.pagesEvery;
+  return (
+    a.kind === b.kind && a.seed === b.seed && a.freshEvery === b.freshEvery && a.pagesEvery === b.pagesEvery
+  );
 }
 
 /** Results put together. */
@@ -231,7 +234,7 @@ export function mergeResults(
   for (const { name, results } of files) {
     if (!samePlans(first.results.head, results.head))
       throw new ResultsError(
-        `${name} is of another campaign than ${first.name}: seed ${results.head.seed} and ${first.results.head.seed}, a fresh boot in ${results.head.freshEvery} and ${first.results.head.freshEvery}, pages in ${results.head.pagesEvery} and ${first.results.head.pagesEvery}`,
+        `${name} is of another campaign than ${first.name}: ${results.head.kind} and ${first.results.head.kind}, seed ${results.head.seed} and ${first.results.head.seed}, a fresh boot in ${results.head.freshEvery} and ${first.results.head.freshEvery}, pages in ${results.head.pagesEvery} and ${first.results.head.pagesEvery}`,
       );
     for (const trial of results.trials) {
       if (trials.has(trial.id)) twice.add(trial.id);

@@ -60,7 +60,9 @@ describe("results of shards", () => {
 
   test("are refused where they are of different campaigns", () => {
     const other = { name: "b", results: { head: { ...HEAD, seed: 2 }, trials: [] } };
-    expect(() => mergeResults([file("a"), other])).toThrow(/b is of another campaign than a: seed 2 and 1/);
+    expect(() => mergeResults([file("a"), other])).toThrow(
+      /b is of another campaign than a: campaign and campaign, seed 2 and 1/,
+    );
     expect(() => mergeResults([])).toThrow(ResultsError);
   });
 });
