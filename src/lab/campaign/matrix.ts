@@ -1,7 +1,7 @@
-/** The matrix: a few fixed changes, each with a panic once all is at rest, or in their midst. Pure. */
+/** The matrix: a few fixed changes, each with a panic once all is at rest, or in their midst. */
 import { seededRandom } from "../../simulation/random.ts";
 import type { Step, TrialPlan } from "./plan.ts";
-import type { Task, Variant } from "./runner.ts";
+import { ownGuest, type Task, type Variant } from "./runner.ts";
 
 /** A change, as named on the command line. */
 export type ChangeName = "one-dimm" | "three-dimms" | "removed" | "coming-online";
@@ -68,8 +68,7 @@ export function changeOf(index: number): MatrixChange {
 export function matrixTasks({ variants, changes, repeat, seed }: MatrixOptions): readonly Task[] {
   const tasks: Task[] = [];
   for (const variant of variants) {
-    const own = variant.way === "reload" || variant.way === "throttled" ? variant.way : "bare";
-    const start = `${variant.kernel} ${variant.load} ${own}`;
+    const start = `${variant.kernel} ${variant.load} ${ownGuest(variant)}`;
     for (const [number, change] of MATRIX_CHANGES.entries()) {
       if (!changes.includes(change.name)) continue;
       for (let again = 0; again < repeat; again++) {

@@ -43,28 +43,37 @@ export interface TaskOptions extends PlanOptions {
 }
 
 /**
- * All tasks, in the order in which they are run: a layout's worth of every variant, then the next one's, so that a
- * campaign that is stopped has something of each. Variants that need the same guest share it.
+ * All tasks, in the order in which they are run: a layout's worth of each kernel and system call, with the ways taking
+ * turns, so that a campaign that is stopped has as much of one as of another. Ways that need the same guest share it;
+ * those of one kernel and system call are the only saved guests that are there at a time.
  */
 export function tasksOf(options: TaskOptions): readonly Task[] {
   const { variants, indexes, perLayout, done } = options;
+  const groups = new Map<string, readonly Variant[]>();
+  for (const variant of variants) {
+    const key = `${variant.kernel} ${variant.load}`;
+    groups.set(key, [...(groups.get(key) ?? []), variant]);
+  }
   const tasks: Task[] = [];
   for (let layout = 0; layout * perLayout < indexes.length; layout++) {
     const part = indexes.slice(layout * perLayout, (layout + 1) * perLayout);
-    for (const variant of variants) {
-      const own = keepingWay(variant.way).rules ? variant.way : "bare";
-      const start = `${variant.kernel} ${variant.load} ${own} ${layout}`;
-      const zone = layout % 2 === 0 ? "online_movable" : "online";
+    const zone = layout % 2 === 0 ? "online_movable" : "online";
+    for (const [key, group] of groups) {
       for (const index of part) {
-        if (done.has(trialId(variant, index))) continue;
-        tasks.push({ ...variant, plan: planTrial(index, options), start, zone });
+        for (const variant of group) {
+          if (done.has(trialId(variant, index))) continue;
+          const start = `${key} ${ownGuest(variant)} ${layout}`;
+          tasks.push({ ...variant, plan: planTrial(index, options), start, zone });
+        }
       }
     }
   }
-  // Stable, so that a saved guest is not kept for variants that come much later.
-  const order = new Map<string, number>();
-  for (const { start } of tasks) if (!order.has(start)) order.set(start, order.size);
-  return tasks.toSorted((a, b) => order.get(a.start)! - order.get(b.start)!);
+  return tasks;
+}
+
+/** Which saved guest of its kernel and system call a way starts from: one with rules for udev has its own. */
+export function ownGuest({ way }: Pick<Variant, "way">): string {
+  return keepingWay(way).rules ? way : "bare";
 }
 
 /** A trial that was run. */

@@ -36,16 +36,29 @@ describe("a campaign's tasks", () => {
     expect(left.some((task) => done.has(trialId(task, task.plan.index)))).toBe(false);
   });
 
-  test("come with those that start from the same saved guest in a row; who needs no udev shares one", () => {
-    const tasks = tasksOf(OPTIONS);
-    const starts = tasks.map(({ start }) => start);
-    const changes = starts.filter((start, i) => start !== starts[i - 1]);
-    expect(changes).toHaveLength(new Set(starts).size);
+  test("take turns among ways, and no saved guest is needed again after the next layout has begun", () => {
+    const tasks = tasksOf({ ...OPTIONS, variants: [...VARIANTS, { ...VARIANTS[0]!, kernel: "5.10" }] });
+    expect(tasks.slice(0, 6).map(({ way, plan }) => `${way} ${plan.index}`)).toEqual([
+      "in-place 0",
+      "reload 0",
+      "plug 0",
+      "in-place 1",
+      "reload 1",
+      "plug 1",
+    ]);
+    const together = tasks.map(({ kernel, load, start }) => `${kernel} ${load} ${start.split(" ").at(-1)}`);
+    const changes = together.filter((group, i) => group !== together[i - 1]);
+    expect(changes).toHaveLength(new Set(together).size);
     expect(changes).toHaveLength(6);
-    const [first] = tasks;
-    expect(tasks.filter(({ start }) => start === first!.start).map(({ way }) => way)).toEqual(
-      expect.arrayContaining(["in-place", "plug"]),
-    );
+  });
+
+  test("start from the same guest where they need no udev, from their own where they do", () => {
+    const tasks = tasksOf(OPTIONS);
+    const starts = (way: string): ReadonlySet<string> =>
+      new Set(tasks.filter((task) => task.way === way).map(({ start }) => start));
+    expect(starts("in-place")).toEqual(starts("plug"));
+    expect([...starts("reload")].some((start) => starts("plug").has(start))).toBe(false);
+    expect(starts("plug").size).toBe(3);
   });
 
   test("of shards are together those of the whole", () => {
