@@ -36,9 +36,9 @@ export interface TrialPlan {
 /** What all plans of a campaign share. */
 export interface PlanOptions {
   readonly seed: number;
-  /** One trial in so many boots a guest of its own; 0 for none. */
+  /** One trial in so many, on average, boots a guest of its own; 0 for none. */
   readonly freshEvery: number;
-  /** One trial in so many has its pages compared. */
+  /** One trial in so many, on average, has its pages compared. */
   readonly pagesEvery: number;
 }
 
@@ -92,13 +92,15 @@ export function planTrial(index: number, options: PlanOptions): TrialPlan {
     during: () => between(LEAD_MS, settled),
     after: () => between(settled, settled + AFTER_MS),
   }[moment]();
+  // Drawn, not counted: or all of them would be in one shard.
+  const oneIn = (every: number): boolean => every > 0 && random() * every < 1;
   return {
     index,
     seed,
-    fresh: options.freshEvery > 0 && index % options.freshEvery === options.freshEvery - 1,
+    fresh: oneIn(options.freshEvery),
     steps,
     panic: { moment, atMs: panicAt },
-    pages: index % options.pagesEvery === 0,
+    pages: oneIn(options.pagesEvery),
   };
 }
 

@@ -57,10 +57,21 @@ describe("a trial's plan", () => {
     expect(share(({ panic }) => panic.moment === "during")).toBeCloseTo(0.42, 1);
     expect(share(({ panic }) => panic.moment === "after")).toBeCloseTo(0.25, 1);
     expect(share(({ steps }) => steps.some(({ kind }) => kind === "unplug"))).toBeCloseTo(0.35, 1);
-    expect(share(({ fresh }) => fresh)).toBe(1 / 20);
-    expect(share(({ pages }) => pages)).toBe(1 / 4);
-    expect(planTrial(19, { ...OPTIONS, freshEvery: 0 }).fresh).toBe(false);
+    expect(share(({ fresh }) => fresh)).toBeCloseTo(1 / 20, 1);
+    expect(share(({ fresh }) => fresh)).toBeGreaterThan(0);
+    expect(share(({ pages }) => pages)).toBeCloseTo(1 / 4, 1);
+    const none = plans.map(({ index }) => planTrial(index, { ...OPTIONS, freshEvery: 0, pagesEvery: 1 }));
+    expect(none.some(({ fresh }) => fresh)).toBe(false);
+    expect(none.every(({ pages }) => pages)).toBe(true);
   });
+});
+
+test("every shard has a share of the fresh boots and of the compared pages", () => {
+  for (let number = 1; number <= 4; number++) {
+    const plans = shardTrials(400, { number, count: 4 }).map((index) => planTrial(index, OPTIONS));
+    expect(plans.some(({ fresh }) => fresh)).toBe(true);
+    expect(plans.some(({ pages }) => pages)).toBe(true);
+  }
 });
 
 test("shards are disjoint and together all trials, about equally many each", () => {
