@@ -13,7 +13,8 @@ import { QemuMachine } from "../targets/qemu/machine.ts";
 import { nodeSha256 } from "../targets/sha256.ts";
 import { GuestCommandError, LostGuestError } from "./errors.ts";
 import { comparePages, type PageEvidence, readVmcore } from "./evidence.ts";
-import { type AcceleratorChoice, type GuestMachine, LabGuest } from "./guest.ts";
+import { type AcceleratorChoice, LabGuest } from "./guest.ts";
+import type { GuestMachine } from "./guest-machine.ts";
 import {
   fillMemory,
   type LoadCall,

@@ -2,7 +2,8 @@
 import { SupplyError } from "../../src/lab/fetch/errors.ts";
 import { type LabSupplies, supply } from "../../src/lab/fetch/supplies.ts";
 import type { UdevSuite } from "../../src/lab/fetch/udev.ts";
-import { AcceleratorChoice, type GuestMachine, type LabGuest } from "../../src/lab/guest.ts";
+import { AcceleratorChoice, type LabGuest } from "../../src/lab/guest.ts";
+import type { GuestMachine } from "../../src/lab/guest-machine.ts";
 import { buildParts, type BuiltParts } from "../../src/lab/parts.ts";
 import { loadCaptureKernel } from "../../src/lab/guest-actions.ts";
 import { bootPatiently, type Scenario } from "../../src/lab/scenario.ts";
