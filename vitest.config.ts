@@ -8,6 +8,8 @@ const config: ViteUserConfig = defineConfig({
           name: "unit",
           include: ["test/**/*.test.ts"],
           exclude: ["test/real/**", "test/program/**"],
+          // Far more than any takes: a machine that is busy with other things is no reason to fail.
+          testTimeout: 30_000,
         },
       },
       {

@@ -34,7 +34,7 @@ class Watching implements AsyncDisposable {
   /** What has happened, once that are `count` events. */
   async first(count: number): Promise<readonly string[]> {
     const enough = (): boolean => this.events.length >= count;
-    await vi.waitUntil(enough, { timeout: 4000, interval: 2 });
+    await vi.waitUntil(enough, { timeout: 15_000, interval: 2 });
     return this.kinds;
   }
 
