@@ -6,6 +6,13 @@ import { CoreHeaderError } from "../../../src/elfcore/error.ts";
 import { type CoreHeader, EHDR_SIZE, PHDR_SIZE, PN_XNUM } from "../../../src/elfcore/header.ts";
 import { kindsOf } from "../../../src/elfcore/kinds.ts";
 import { equalBytes } from "../../../src/image/bytes.ts";
+import {
+  E820_MAX,
+  E820_TABLE_OFFSET,
+  encodeMap,
+  overlaps,
+  parseBootParams,
+} from "../../../src/image/boot-params.ts";
 import { elfcorehdrOf, findCommandLines, hasParameter } from "../../../src/image/command-line.ts";
 import { parseKimage } from "../../../src/image/kimage.ts";
 import { findDigest, findRegionTables, withRegionLast } from "../../../src/image/purgatory.ts";
@@ -83,14 +90,19 @@ function imageBytes(form: Form): {
   readonly purgatory: Uint8Array;
   readonly line: Uint8Array;
   readonly kimage: Uint8Array;
+  readonly bootParams: Uint8Array;
+  readonly bootParamsAddress: bigint;
 } {
   const kernel = new FakeKernel();
   const image = load(kernel, form);
   const { start, end } = image.segments.get("purgatory")!;
+  const boot = image.segments.get("boot-params")!;
   return {
     purgatory: kernel.memory.peek(start, Number(end - start)),
     line: kernel.memory.peek(image.commandLineAddress - 0x40n, 0x200),
     kimage: kernel.memory.peek(PLACES.kimage, 576),
+    bootParams: kernel.memory.peek(boot.start, Number(boot.end - boot.start)),
+    bootParamsAddress: boot.start,
   };
 }
 
@@ -163,6 +175,42 @@ const commandLine: FuzzedReader = {
   },
 };
 
+/** Boot parameters with their map of memory (e820). Segments have whole pages: inputs are padded to that. */
+const bootParams: FuzzedReader = {
+  name: "boot-params",
+  corpus: images.map((image) => image.bootParams),
+  dictionary: ["HdrS", "elfcorehdr=0x3ec00000", "\0", "\xff"].map(bytesOf),
+  refusals: [],
+  read: (input) => {
+    const bytes = new Uint8Array(Math.ceil(input.length / 4096) * 4096);
+    bytes.set(input);
+    // Where the corpus has the segment, so that its pointers lead into it.
+    for (const form of FORMS) {
+      const address = bootParamsOf(form);
+      const found = parseBootParams({ address, size: bytes.length }, bytes);
+      if (found === undefined) continue;
+      const { commandLine: line, map } = found;
+      promise(map.length <= E820_MAX, `a map of ${map.length} entries`);
+      const table = encodeMap(map);
+      promise(
+        equalBytes(table, bytes.subarray(E820_TABLE_OFFSET, E820_TABLE_OFFSET + table.length)),
+        "encoding the map that was read gives other bytes",
+      );
+      const end = line.address + BigInt(line.text.length);
+      promise(
+        address + 4096n <= line.address && end < address + BigInt(bytes.length),
+        "a command line beyond its segment",
+      );
+      promise(line.text.length < 2048, `a command line of ${line.text.length} characters`);
+      for (const entry of map) overlaps(entry, CRASH);
+    }
+  },
+};
+
+function bootParamsOf(form: Form): bigint {
+  return images[FORMS.indexOf(form)]!.bootParamsAddress;
+}
+
 const vmcoreinfo: FuzzedReader = {
   name: "vmcoreinfo",
   corpus: [
@@ -227,6 +275,7 @@ export const BYTE_READERS: readonly FuzzedReader[] = [
   coreHeader,
   digestTable,
   commandLine,
+  bootParams,
   vmcoreinfo,
   kimage,
 ];

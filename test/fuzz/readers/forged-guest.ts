@@ -22,7 +22,7 @@ import { nodeSha256 } from "../../../src/targets/sha256.ts";
 import { FORMS } from "../../image/fake-loaders.ts";
 import { BOOT_RAM, CRASH, KERNEL, le64, PLACES } from "../../image/fake-machine.ts";
 import type { FakeMemory } from "../../image/fake-memory.ts";
-import { FakeTarget, MIB, slots } from "../../keeper/fake-target.ts";
+import { FakeTarget, HOT, MIB, slots } from "../../keeper/fake-target.ts";
 import { type FuzzedReader, promise } from "../reader.ts";
 
 /** One change: where, in what, and the value. 12 bytes: place, flags, offset (2), value (8). */
@@ -50,6 +50,9 @@ function places({ image }: FakeTarget): readonly (readonly [start: bigint, size:
     [image.tableAddress, 256],
     [image.digestAddress, 32],
     [PLACES.user, 4096],
+    // boot_params: setup_data, e820_entries, command line pointers; then the map itself.
+    [image.segments.get("boot-params")!.start + 0x1e0n, 0x78],
+    [image.segments.get("boot-params")!.start + 0x2d0n, 20 * 8],
   ];
 }
 
@@ -236,6 +239,12 @@ export const FORGED_GUESTS: readonly FuzzedReader[] = [
     // The second look goes by what the first one remembers.
     target.add(slots(2));
     await keeper.reconcile();
+  }),
+  // More DIMMs, none of which touches another, than a header of one page has room for: it has to move, or to be refused.
+  // They are small, because a guest that is forged well enough has all of its RAM searched: 10 GiB take a second or two.
+  forgedGuest("forged-guest-outgrown", async (target) => {
+    for (let i = 0n; i < 80n; i++) target.add({ start: HOT + 4n * i * MIB, end: HOT + (4n * i + 2n) * MIB });
+    await new Keeper(target, nodeSha256).reconcile();
   }),
   forgedGuest("forged-guest-plugged", async (target) => {
     await plugMemory(target, new Keeper(target, nodeSha256), 128n * MIB);
