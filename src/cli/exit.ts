@@ -7,6 +7,7 @@ import { GuestCommandError } from "../lab/errors.ts";
 import type { Verdict } from "../keeper/audit.ts";
 import { isLoss } from "../keeper/machine.ts";
 import { PlugSizeError, UnfinishedPlugError } from "../keeper/plug.ts";
+import { UnfinishedRemovalError, UnknownDeviceError } from "../keeper/unplug.ts";
 import { SimulationError } from "../simulation/error.ts";
 import { HeaderFileError } from "../targets/file.ts";
 import { PlugError } from "../targets/qemu/plug.ts";
@@ -61,6 +62,7 @@ export function isLeftHalfDone(error: unknown): boolean {
   return (
     (error instanceof ImageError && error.kind === "half-written") ||
     (error instanceof UnfinishedPlugError && !error.described) ||
+    (error instanceof UnfinishedRemovalError && (error.stage === "asked" || error.stage === "removed")) ||
     error instanceof RunStateError
   );
 }
@@ -83,9 +85,10 @@ export function exitOfError(error: unknown): number {
     return EXIT.usage;
   if (error instanceof QmpConnectError)
     return error.kind === "busy" || error.kind === "denied" ? EXIT.unknown : EXIT.usage;
-  if (error instanceof PlugSizeError) return EXIT.usage;
-  if (isLoss(error) || (error instanceof UnfinishedPlugError && isLoss(error.cause))) return EXIT.lost;
-  if (error instanceof UnfinishedPlugError || error instanceof PlugError) return EXIT.no;
+  if (error instanceof PlugSizeError || error instanceof UnknownDeviceError) return EXIT.usage;
+  const unfinished = error instanceof UnfinishedPlugError || error instanceof UnfinishedRemovalError;
+  if (isLoss(error) || (unfinished && isLoss(error.cause))) return EXIT.lost;
+  if (unfinished || error instanceof PlugError) return EXIT.no;
   if (error instanceof ImageError) {
     if (error.kind === "not-a-core-header") return EXIT.usage;
     return error.kind === "header-too-large" || error.kind === "changed" ? EXIT.no : EXIT.unknown;

@@ -1,6 +1,7 @@
 /** The port through which the keeper sees and changes a machine. */
 import type { PhysicalMemory } from "../image/memory.ts";
 import type { MachineLayout } from "../layout/machine.ts";
+import type { PhysicalRange } from "../layout/range.ts";
 
 /** What ran while the machine stood still, and for how long it did. */
 export interface PausedWork<T> {
@@ -48,6 +49,42 @@ export interface PluggableMachine extends Machine {
    * @param added called with its name as soon as it is there, whatever goes wrong afterwards.
    */
   plugCpu(added: (id: string) => void): Promise<void>;
+}
+
+/** What a machine answered to the request to give up a DIMM. */
+export type RemovalAnswer =
+  /** It is gone. */
+  | { readonly answer: "removed" }
+  /** It stays; `reason` in words, without a full stop. */
+  | { readonly answer: "refused"; readonly reason: string }
+  /** Nothing was heard in time: it is still there, and may go at any later time. */
+  | { readonly answer: "pending"; readonly reason: string };
+
+/** What became of the backend of a DIMM that is gone: given back, or left where it is not of our making. */
+export type BackendFate = { readonly fate: "deleted" } | { readonly fate: "left"; readonly reason: string };
+
+/** A DIMM that its machine can be asked to give up. */
+export interface RemovableDimm {
+  /** The device's id; for one without an id, QEMU's path of it. */
+  readonly name: string;
+  readonly range: PhysicalRange;
+  /**
+   * Asks the machine's kernel to give it up, and waits for the answer.
+   *
+   * @param limitMs how long.
+   * @param asked called right before the request is made: from then on it may go at any time.
+   */
+  remove(limitMs: number, asked: () => void): Promise<RemovalAnswer>;
+  /** Gives back what {@link PluggableMachine.plugDimm} made beside the device; to be called once that is gone. */
+  releaseBackend(): Promise<BackendFate>;
+}
+
+/** A machine from which memory can be taken. */
+export interface UnpluggableMachine extends Machine {
+  /** The DIMMs that it has now, whoever plugged them. */
+  removableDimms(): Promise<readonly RemovableDimm[]>;
+  /** A steady clock, microseconds; undefined where the machine has none. */
+  now(): number | undefined;
 }
 
 /** Carried by errors that say that the machine itself was lost: it has ended, or does not answer any more. */

@@ -34,6 +34,15 @@ export interface InsideLayout {
   readonly vmcoreinfoNote: CrashNotes | undefined;
 }
 
+/** `layout` as it will be once the memory device that fills `range` is gone. */
+export function layoutWithout(layout: MachineLayout, range: PhysicalRange): MachineLayout {
+  return {
+    ...layout,
+    backed: layout.backed.subtract(RangeSet.of([range])),
+    devices: layout.devices.filter(({ region }) => region?.start !== range.start),
+  };
+}
+
 /** What {@link machineLayoutFromQmp} needs: boot RAM, and parsed replies. */
 export interface QmpLayoutSources {
   /** RAM of the machine at its start, where the chipset puts it. */

@@ -55,6 +55,7 @@ export class SimulatedMachine {
   /** What the guest has not heard of yet, because it stands still. */
   readonly #waiting: (() => void)[] = [];
   #pauses = 0;
+  readonly #pinned = new Set<string>();
   #kexecLocked = false;
 
   /** @throws {SimulationError} where the CPU counts make no sense. */
@@ -166,27 +167,51 @@ export class SimulatedMachine {
       if (!dimm.added) continue;
       for (let block = 0; block < blockCount(dimm); block++) {
         if (dimm.online.has(block)) continue;
-        this.#dimms.setOnline(dimm.id, block, true);
-        this.#memoryEvent();
+        this.#setBlock(dimm.id, block, true);
       }
     }
   }
 
   /**
+   * Lets something in the machine use memory at the end of a DIMM that cannot be moved elsewhere, for good.
+   *
+   * @throws {SimulationError} where there is no such DIMM.
+   */
+  pin(id: string): void {
+    this.#pinned.add(this.#dimms.get(id).id);
+  }
+
+  /**
    * Removes a DIMM: the kernel puts its blocks offline and gives it up, then it leaves the machine, with its bytes.
    *
-   * @throws {SimulationError} where there is no such DIMM, or the machine stands still and cannot give it up.
+   * @throws {SimulationError} where there is no such DIMM, or the machine stands still or refuses to give it up.
    */
   unplug(id: string): void {
+    if (!this.requestRemoval(id))
+      throw new SimulationError(`removing ${id}`, "memory in it is in use and cannot be moved elsewhere");
+  }
+
+  /**
+   * Asks the kernel for a DIMM, as {@link unplug} does. One that is pinned is refused: its blocks go offline one by one
+   * up to the last, which does not, and those that were online are brought back (acpi_scan_try_to_offline).
+   *
+   * @returns whether it is gone.
+   * @throws {SimulationError} where there is no such DIMM, or the machine stands still.
+   */
+  requestRemoval(id: string): boolean {
     const dimm = this.#dimms.get(id);
     if (this.#pauses > 0)
       throw new SimulationError(`removing ${id}`, "the machine stands still and cannot give it up");
-    for (const block of dimm.online) {
-      this.#dimms.setOnline(id, block, false);
-      this.#memoryEvent();
+    const online = [...dimm.online].sort((a, b) => a - b);
+    const held = this.#pinned.has(id) ? online.pop() : undefined;
+    for (const block of online) this.#setBlock(id, block, false);
+    if (held !== undefined) {
+      for (const block of online) this.#setBlock(id, block, true);
+      return false;
     }
     // From here on no notifier is called: see handler.ts.
     this.removeDimm(id);
+    return true;
   }
 
   /** The kernel gives up a DIMM whose blocks are offline, and it leaves the machine. */
@@ -194,6 +219,7 @@ export class SimulatedMachine {
     const { range } = this.#dimms.get(id);
     this.#dimms.markRemoved(id);
     this.#dimms.remove(id);
+    this.#pinned.delete(id);
     this.memory.remove(range);
   }
 
@@ -257,7 +283,9 @@ export class SimulatedMachine {
     return this.#image !== undefined && updatesHeader(this.kernel, this.#image.call);
   }
 
-  #memoryEvent(): void {
+  /** A block goes online or offline, and the kernel's own handler hears of it. */
+  #setBlock(id: string, block: number, online: boolean): void {
+    this.#dimms.setOnline(id, block, online);
     if (this.#updatesHeader) this.handleMemoryEvent();
   }
 

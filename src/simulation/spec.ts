@@ -15,6 +15,7 @@ import { DEFAULT_LOAD, SimulatedMachine } from "./machine.ts";
 export type SpecStep =
   | { readonly step: "dimm"; readonly size: bigint }
   | { readonly step: "unplug"; readonly id: string }
+  | { readonly step: "pin"; readonly id: string }
   | { readonly step: "cpu" }
   | { readonly step: "online" }
   | { readonly step: "load" }
@@ -40,7 +41,7 @@ export interface MachineSpec {
 
 /** What can be said, for help and errors. */
 export const SPEC_FORM =
-  "KERNEL[,ram=2G][,cpus=2][,possible=8][,crash=256M][,high][,slots=256][,load=kexec_file_load|kexec_load][,noload][,memhotplug][,manual-online] and steps dimm=1G, unplug=dimm0, online, cpu, reload, unload";
+  "KERNEL[,ram=2G][,cpus=2][,possible=8][,crash=256M][,high][,slots=256][,load=kexec_file_load|kexec_load][,noload][,memhotplug][,manual-online] and steps dimm=1G, unplug=dimm0, pin=dimm0, online, cpu, reload, unload";
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 /** Takes a part's value into the description; gives back what was expected where it cannot. */
@@ -71,11 +72,8 @@ const READERS: ReadonlyMap<string, Reader> = new Map<string, Reader>([
     },
   ],
   ["dimm", sized((spec, size) => addStep(spec, { step: "dimm", size }))],
-  [
-    "unplug",
-    (spec, value) =>
-      value ? addStep(spec, { step: "unplug", id: value }) : "the name of a DIMM, such as unplug=dimm0",
-  ],
+  ["unplug", named("unplug")],
+  ["pin", named("pin")],
   ["online", word((spec) => addStep(spec, { step: "online" }))],
   ["cpu", word((spec) => addStep(spec, { step: "cpu" }))],
   ["reload", word((spec) => addStep(spec, { step: "load" }))],
@@ -161,6 +159,7 @@ export function buildMachine(spec: MachineSpec, sha256: Sha256): SimulatedMachin
   for (const step of spec.steps) {
     if (step.step === "dimm") machine.plugDimm(step.size);
     else if (step.step === "unplug") machine.unplug(step.id);
+    else if (step.step === "pin") machine.pin(step.id);
     else if (step.step === "online") machine.online();
     else if (step.step === "cpu") machine.addCpu();
     else if (step.step === "load") machine.load(request);
@@ -171,6 +170,11 @@ export function buildMachine(spec: MachineSpec, sha256: Sha256): SimulatedMachin
 
 function addStep(spec: Mutable<MachineSpec>, added: SpecStep): undefined {
   spec.steps = [...spec.steps, added];
+}
+
+function named(step: "unplug" | "pin"): Reader {
+  return (spec, value) =>
+    value ? addStep(spec, { step, id: value }) : `the name of a DIMM, such as ${step}=dimm0`;
 }
 
 function sized(take: (spec: Mutable<MachineSpec>, size: bigint) => void): Reader {

@@ -1,6 +1,14 @@
 /** The keeper's port over a fake machine: a layout that changes, a guest that acts between our steps, failing writes. */
 import { createHash } from "node:crypto";
-import type { PausedWork, PluggableMachine, WatchedMachine } from "../../src/keeper/machine.ts";
+import type {
+  BackendFate,
+  PausedWork,
+  PluggableMachine,
+  RemovableDimm,
+  RemovalAnswer,
+  UnpluggableMachine,
+  WatchedMachine,
+} from "../../src/keeper/machine.ts";
 import { describedMemory } from "../../src/layout/described.ts";
 import { machineLayoutFromQmp, type MachineLayout } from "../../src/layout/machine.ts";
 import type { HotpluggableCpu, MemoryDevice } from "../../src/layout/qmp.ts";
@@ -20,7 +28,7 @@ export function slots(first: number, count = 1): PhysicalRange {
   return { start: HOT + BigInt(first) * 128n * MIB, end: HOT + BigInt(first + count) * 128n * MIB };
 }
 
-export class FakeTarget implements PluggableMachine, WatchedMachine {
+export class FakeTarget implements PluggableMachine, UnpluggableMachine, WatchedMachine {
   readonly name = "fake";
   readonly kernel: FakeKernel;
   image: LoadedImage;
@@ -33,6 +41,11 @@ export class FakeTarget implements PluggableMachine, WatchedMachine {
   plugFails = false;
   /** Run when a device is there, before anything else. */
   afterPlug: (() => void) | undefined;
+  /** What the machine answers when it is asked for a DIMM; unless told it gives it up. */
+  onRemoval: ((dimm: RemovableDimm) => Promise<RemovalAnswer>) | undefined;
+  /** What becomes of a backend. */
+  onRelease: (() => Promise<BackendFate>) | undefined;
+  clock = 0;
   canGrow: boolean | undefined = false;
   #listener: (() => void) | undefined;
   #devices: MemoryDevice[] = [];
@@ -142,6 +155,29 @@ export class FakeTarget implements PluggableMachine, WatchedMachine {
     this.setCpus(Math.max(this.#cpus.length, this.kernel.cpus) + 1);
     added(`cpu${this.#cpus.length - 1}`);
     this.afterPlug?.();
+  }
+
+  async removableDimms(): Promise<readonly RemovableDimm[]> {
+    return this.#devices.flatMap(({ id, range }) => {
+      if (id === undefined || range === undefined) return [];
+      const removable: RemovableDimm = {
+        name: id,
+        range,
+        remove: async (_limitMs, asked) => {
+          asked();
+          if (this.onRemoval) return this.onRemoval(removable);
+          this.remove(range);
+          return { answer: "removed" };
+        },
+        releaseBackend: async () => (await this.onRelease?.()) ?? { fate: "deleted" },
+      };
+      return [removable];
+    });
+  }
+
+  /** Advances by a millisecond each time that somebody looks. */
+  now(): number {
+    return (this.clock += 1000);
   }
 
   #setDevices(devices: MemoryDevice[]): void {

@@ -6,9 +6,11 @@ import { auditMachine } from "../../src/keeper/audit.ts";
 import { Keeper } from "../../src/keeper/keeper.ts";
 import { plugMemory } from "../../src/keeper/plug.ts";
 import { plugCpu } from "../../src/keeper/plug-cpu.ts";
+import { dimmsNamed, unplugMemory } from "../../src/keeper/unplug.ts";
 import { RangeSet } from "../../src/layout/range-set.ts";
 import { nodeSha256 } from "../../src/targets/sha256.ts";
 import type { SimulatedTarget } from "../../src/targets/simulated/machine.ts";
+import { playRemoval, type RemovalStage } from "../keeper/removal-scenario.ts";
 import { BLOCK, dumpOf, places, targetOf } from "../simulation/sim.ts";
 
 const MACHINES = ["5.10", "6.1", "6.12", "6.1,load=kexec_load", "6.12,load=kexec_load"];
@@ -234,4 +236,68 @@ test("crash memory above 4 GiB is found and kept too", async () => {
   const { after } = await keeperOf(target).reconcile();
   expect(after.verdict).toBe("accurate");
   expect(target.machine.judge().outcome).toBe("complete");
+});
+
+/** The stage of a simulated machine: what goes on in it is complete at once. */
+function stageOf(target: SimulatedTarget): RemovalStage {
+  const { machine } = target;
+  return {
+    machine: target,
+    plug: async (blocks, kind) => {
+      const name = machine.plugDimm(BigInt(blocks) * BLOCK);
+      if (kind === "in use") machine.pin(name);
+      return { name, range: machine.dimms.find(({ id }) => id === name)!.range };
+    },
+    offlineLastBlock: async ({ name, range }) => {
+      machine.setBlock(name, Number((range.end - range.start) / BLOCK) - 1, false);
+      if (machine.kernel.name === "6.12" && machine.image!.call === "kexec_file_load")
+        machine.handleMemoryEvent();
+    },
+    removeByOthers: async ({ name }) => machine.unplug(name),
+  };
+}
+
+describe("unplug", () => {
+  test.each(MACHINES)("%s plays the story of removals as a guest does", async (text) => {
+    const target = targetOf(text);
+    const { uncorrected, gone, kept } = await playRemoval(stageOf(target));
+    // Nobody's handler is called once a DIMM is gone: the header still has it, also 6.12's own.
+    expect(uncorrected).toMatchObject({ verdict: "inaccurate", stale: RangeSet.of([gone.ranges[0]!]) });
+    expect(target.machine.judge()).toMatchObject({ outcome: "complete", stale: RangeSet.empty });
+    const { described } = dumpOf(target.machine.panic());
+    expect(described.intersect(gone)).toEqual(RangeSet.empty);
+    expect(described.covers(kept)).toBe(true);
+  });
+
+  test.each(MACHINES)("%s gives a DIMM up, and the header is true afterwards", async (text) => {
+    const target = targetOf(`${text},dimm=256M,dimm=128M`);
+    const keeper = keeperOf(target);
+    const [dimm] = await dimmsNamed(target, ["dimm0"]);
+    const { answer, after, staleMicroseconds } = await unplugMemory(target, keeper, dimm!, 1000);
+    expect({ answer, staleMicroseconds }).toEqual({ answer: { answer: "removed" } });
+    expect(after.verdict).toBe("accurate");
+    expect(target.machine.judge()).toMatchObject({ outcome: "complete", stale: RangeSet.empty });
+    expect(dumpOf(target.machine.panic()).described.overlaps(dimm!.range)).toBe(false);
+  });
+
+  test.each(MACHINES)(
+    "%s refuses one that is in use, brings its blocks back, and describes it",
+    async (text) => {
+      const target = targetOf(`${text},dimm=512M,pin=dimm0`);
+      const [dimm] = await dimmsNamed(target, ["dimm0"]);
+      const { answer, after } = await unplugMemory(target, keeperOf(target), dimm!, 1000);
+      expect(answer.answer).toBe("refused");
+      expect(after.verdict).toBe("accurate");
+      expect(target.machine.dimms[0]!.online.size).toBe(4);
+      expect(target.machine.judge()).toMatchObject({ outcome: "complete", stale: RangeSet.empty });
+      expect(() => target.machine.unplug("dimm0")).toThrow(/in use/);
+    },
+  );
+
+  test("a machine that stands still is not asked", async () => {
+    const target = targetOf("6.1,dimm=128M");
+    const [dimm] = await dimmsNamed(target, ["dimm0"]);
+    const answer = await target.paused(() => dimm!.remove(1000, () => expect.unreachable()));
+    expect(answer.value.answer).toBe("refused");
+  });
 });

@@ -1,5 +1,11 @@
 /** A QEMU guest behind the keeper's port. */
-import type { PausedWork, PluggableMachine, WatchedMachine } from "../../keeper/machine.ts";
+import type {
+  PausedWork,
+  PluggableMachine,
+  RemovableDimm,
+  UnpluggableMachine,
+  WatchedMachine,
+} from "../../keeper/machine.ts";
 import { type MachineLayout, machineLayoutFromQmp } from "../../layout/machine.ts";
 import {
   type HotpluggableCpu,
@@ -15,6 +21,7 @@ import { plugCpu, plugDimm } from "./plug.ts";
 import { watchDevices } from "./watch-devices.ts";
 import { QmpClosedError, QmpCommandError } from "./qmp-errors.ts";
 import type { GuestMemory } from "./memory.ts";
+import { removableDimms } from "./unplug.ts";
 
 /** How a machine is opened. */
 export interface QemuMachineOptions extends QemuGuestOptions {
@@ -23,7 +30,7 @@ export interface QemuMachineOptions extends QemuGuestOptions {
 }
 
 /** The machine behind one QMP socket. Close it. */
-export class QemuMachine implements PluggableMachine, WatchedMachine, AsyncDisposable {
+export class QemuMachine implements PluggableMachine, UnpluggableMachine, WatchedMachine, AsyncDisposable {
   readonly name: string;
   readonly guest: QemuGuest;
   #pause: Promise<unknown> | undefined;
@@ -117,6 +124,14 @@ export class QemuMachine implements PluggableMachine, WatchedMachine, AsyncDispo
 
   async plugCpu(added: (id: string) => void): Promise<void> {
     await plugCpu(this.guest.qmp, added);
+  }
+
+  async removableDimms(): Promise<readonly RemovableDimm[]> {
+    return removableDimms(this.guest.qmp);
+  }
+
+  now(): number {
+    return performance.now() * 1000;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

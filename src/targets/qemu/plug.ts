@@ -32,7 +32,13 @@ export class PlugError extends QmpError {
   override readonly name = "PlugError";
 }
 
+const ID_PREFIX = "kdh-mem";
 const backendOf = (id: string): string => `${id}-backend`;
+
+/** Whether the DIMM `id` and its backend have names that `plug` gives: then it has made both. */
+export function isOurBackend(id: string, backend: string): boolean {
+  return new RegExp(`^${ID_PREFIX}\\d+$`).test(id) && backend === backendOf(id);
+}
 
 /**
  * Adds a DIMM.
@@ -150,6 +156,6 @@ async function freeId(qmp: QmpClient): Promise<string> {
   const children = [...(await qomList(qmp, "/machine/peripheral")), ...(await qomList(qmp, "/objects"))];
   const taken = new Set(children.map((child) => child.name));
   let number = 0;
-  while (taken.has(`kdh-mem${number}`) || taken.has(backendOf(`kdh-mem${number}`))) number++;
-  return `kdh-mem${number}`;
+  while (taken.has(`${ID_PREFIX}${number}`) || taken.has(backendOf(`${ID_PREFIX}${number}`))) number++;
+  return `${ID_PREFIX}${number}`;
 }

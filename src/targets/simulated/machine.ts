@@ -1,7 +1,13 @@
 /** A simulated machine behind the keeper's port, so that every command runs on it as on a guest. */
 import type { Sha256 } from "../../image/hash.ts";
 import type { PhysicalMemory } from "../../image/memory.ts";
-import type { PausedWork, PluggableMachine, WatchedMachine } from "../../keeper/machine.ts";
+import type {
+  PausedWork,
+  PluggableMachine,
+  RemovableDimm,
+  UnpluggableMachine,
+  WatchedMachine,
+} from "../../keeper/machine.ts";
 import { type MachineLayout, machineLayoutFromQmp } from "../../layout/machine.ts";
 import type { HotpluggableCpu, MemoryDevice } from "../../layout/qmp.ts";
 import type { Dimm } from "../../simulation/dimms.ts";
@@ -14,7 +20,9 @@ export class SimulationInterruptedError extends Error {
 }
 
 /** The machine of `sim:SPEC`. It lives as long as the command. */
-export class SimulatedTarget implements PluggableMachine, WatchedMachine, AsyncDisposable {
+export class SimulatedTarget
+  implements PluggableMachine, UnpluggableMachine, WatchedMachine, AsyncDisposable
+{
   readonly name: string;
   /** The machine itself, for those who load, panic and unplug. */
   readonly machine: SimulatedMachine;
@@ -77,6 +85,31 @@ export class SimulatedTarget implements PluggableMachine, WatchedMachine, AsyncD
 
   async plugCpu(added: (id: string) => void): Promise<void> {
     added(`cpu${this.machine.addCpu()}`);
+  }
+
+  async removableDimms(): Promise<readonly RemovableDimm[]> {
+    return this.machine.dimms.map(({ id, range }) => ({
+      name: id,
+      range,
+      remove: async (_limitMs, asked) => {
+        if (!this.machine.running)
+          return {
+            answer: "refused",
+            reason: "nothing was asked for: a machine that stands still cannot give up memory",
+          };
+        asked();
+        if (this.machine.requestRemoval(id)) return { answer: "removed" };
+        return {
+          answer: "refused",
+          reason: "the guest refused: some of its memory is in use and cannot be moved elsewhere",
+        };
+      },
+      releaseBackend: async () => ({ fate: "deleted" }),
+    }));
+  }
+
+  now(): undefined {
+    return undefined;
   }
 
   /** Permits no other pause. One that is under way ends by itself: nothing in it waits for anybody. */
