@@ -1,5 +1,5 @@
 /** Opens the machine of a TARGET for one command, and lets go of it properly on Ctrl-C. */
-import type { PluggableMachine, WatchedMachine } from "../keeper/machine.ts";
+import type { PluggableMachine, UnpluggableMachine, WatchedMachine } from "../keeper/machine.ts";
 import { nodeSha256 } from "../targets/sha256.ts";
 import { QemuMachine } from "../targets/qemu/machine.ts";
 import { SimulatedTarget } from "../targets/simulated/machine.ts";
@@ -7,7 +7,7 @@ import { parseTarget } from "../targets/target.ts";
 import type { Context } from "./context.ts";
 
 /** A machine that a command works on, whatever kind it is. */
-export interface OpenMachine extends PluggableMachine, WatchedMachine, AsyncDisposable {
+export interface OpenMachine extends PluggableMachine, UnpluggableMachine, WatchedMachine, AsyncDisposable {
   /**
    * Lets a pause that is under way come to its end, and permits no other one. For Ctrl-C.
    */

@@ -45,6 +45,13 @@ export function parseCount(text: string): number {
   return count;
 }
 
+/** `60`, `0.5`: seconds, as milliseconds. */
+export function parseSeconds(text: string): number {
+  const ms = /^\d{1,6}(\.\d{1,3})?$/.test(text) ? Math.round(Number(text) * 1000) : 0;
+  if (ms === 0) throw new InvalidArgumentError("expected seconds such as 60 or 0.5");
+  return ms;
+}
+
 /** `0x2f000000`. */
 export function parseAddress(text: string): bigint {
   if (!/^0x[0-9a-f]{1,16}$/i.test(text))

@@ -7,6 +7,7 @@ import { labCommand } from "./commands/lab.ts";
 import { plugCommand } from "./commands/plug.ts";
 import { rulesCommand } from "./commands/rules.ts";
 import { simulateCommand } from "./commands/simulate.ts";
+import { unplugCommand } from "./commands/unplug.ts";
 import type { Context } from "./context.ts";
 
 const EXIT_CODES = `
@@ -30,6 +31,7 @@ export function buildProgram(context: Context, version: string, exit: (code: num
     auditCommand,
     keepCommand,
     plugCommand,
+    unplugCommand,
     labCommand,
     simulateCommand,
     rulesCommand,

@@ -11,8 +11,11 @@ export interface GuestMachine {
   readonly cpus?: number | undefined;
   /** NUMA nodes that share the RAM, and the CPU slots in turn; without it the machine has no NUMA. */
   readonly nodes?: number | undefined;
-  /** What the kernel does with memory that is added: it brings it online, or leaves that to udev. Default `online`. */
-  readonly addedMemory?: "online" | "offline" | undefined;
+  /**
+   * What the kernel does with memory that is added: it brings it online, for movable pages only or for any, or leaves
+   * that to udev. Only movable memory can be removed for certain. Default `online`.
+   */
+  readonly addedMemory?: "online" | "online_movable" | "offline" | undefined;
   /** A virtio-mem device `vmem0` that has given nothing at the start. */
   readonly virtioMem?: VirtioMem | undefined;
   /** A file on this machine that the guest, and its capture kernel, has as the NVMe disk /dev/nvme0n1. */

@@ -4,15 +4,17 @@ import { hex } from "../elfcore/hex.ts";
 import type { Audit, CpuAudit } from "../keeper/audit.ts";
 import type { InstallReport } from "../keeper/install.ts";
 import type { Reconciled } from "../keeper/keeper.ts";
-import { formatBytes } from "../layout/range.ts";
+import type { MemoryDevice } from "../layout/qmp.ts";
+import { formatBytes, formatRange } from "../layout/range.ts";
 import { imageJson, imageRows } from "./header.ts";
-import { jsonAddress, jsonRanges, SCHEMA_VERSION } from "./json.ts";
+import { jsonAddress, jsonRange, jsonRanges, SCHEMA_VERSION } from "./json.ts";
 import { subjectJson, subjectText } from "./subject.ts";
 import { columns, milliseconds, printable } from "./text.ts";
 
 /** `audit`, for people. */
 export function auditText(target: string, audit: Audit): string {
   const rows: (readonly [string, string])[] = audit.image ? [...imageRows(audit.image)] : [];
+  rows.push(...deviceRows(audit.layout.devices));
   if (!audit.missing.isEmpty) rows.push(["memory missing", audit.missing.toString()]);
   if (!audit.stale.isEmpty) rows.push(["memory stale", audit.stale.toString()]);
   const { cpus } = audit;
@@ -32,6 +34,20 @@ function cpuCounts({ present, described, possible }: CpuAudit): string {
   return `${present} present, ${described} described${possible === undefined ? "" : `, ${possible} possible`}`;
 }
 
+/** A machine may have 256 memory devices. */
+const MAX_DEVICES_SHOWN = 8;
+
+/** One line for each, by the names that `unplug` takes. */
+function deviceRows(devices: readonly MemoryDevice[]): readonly (readonly [string, string])[] {
+  const shown = devices.slice(0, MAX_DEVICES_SHOWN).map(({ id, kind, range }) => {
+    const name = id === undefined ? `${kind} without an id` : printable(id);
+    return `${name}: ${range === undefined ? "nothing plugged" : formatRange(range)}`;
+  });
+  const more = devices.length - shown.length;
+  if (more > 0) shown.push(`and ${more} more (--json lists all)`);
+  return shown.map((line, i) => [i === 0 ? "memory devices" : "", line]);
+}
+
 /** `audit --json`. */
 export function auditJson(target: string, audit: Audit): Readonly<Record<string, unknown>> {
   return {
@@ -40,7 +56,15 @@ export function auditJson(target: string, audit: Audit): Readonly<Record<string,
     verdict: audit.verdict,
     reason: audit.reason,
     image: audit.image ? imageJson(audit.image) : null,
-    memory: { missing: jsonRanges(audit.missing), stale: jsonRanges(audit.stale) },
+    memory: {
+      missing: jsonRanges(audit.missing),
+      stale: jsonRanges(audit.stale),
+      devices: audit.layout.devices.map(({ id, kind, range }) => ({
+        name: id ?? null,
+        kind,
+        ...(range === undefined ? { start: null, end: null, bytes: 0 } : jsonRange(range)),
+      })),
+    },
     cpus: cpusJson(audit.cpus),
     warnings: audit.warnings,
   };

@@ -104,6 +104,60 @@ test("plug warns where the capture kernel would take the memory for itself", asy
   expect(stdout).toMatch(/warning: .*acpi_no_memhotplug/);
 });
 
+test("unplug removes DIMMs by name, and says once that they are simulated", async () => {
+  const { code, stdout } = await ended("unplug", `sim:6.12,${SMALL},dimm=128M,dimm=256M`, "dimm1", "dimm0");
+  expect(code).toBe(0);
+  expect(stdout.match(/simulated/g)).toHaveLength(1);
+  expect(stdout).toMatch(/^dimm1: 256 MiB removed; the header is accurate$/m);
+  expect(stdout).toMatch(/^dimm0: 128 MiB removed; the header is accurate$/m);
+});
+
+test("unplug tells of a DIMM that stays, exit code 1, and goes on with the others", async () => {
+  const args = ["unplug", `sim:6.1,${SMALL},dimm=128M,dimm=128M,pin=dimm0`, "dimm0", "dimm1"];
+  const text = await ended(...args);
+  expect(text.code).toBe(1);
+  expect(text.stdout).toMatch(
+    /^dimm0: 128 MiB not removed: the guest refused: .*; the header describes it and is accurate$/m,
+  );
+  expect(text.stdout).toMatch(/^dimm1: 128 MiB removed; the header is accurate$/m);
+  const { code, stdout } = await ended(...args, "--json");
+  expect(code).toBe(1);
+  expect(JSON.parse(stdout)).toMatchObject({
+    schemaVersion: 1,
+    simulated: true,
+    devices: [
+      {
+        name: "dimm0",
+        start: "0x100000000",
+        end: "0x108000000",
+        bytes: 128 << 20,
+        outcome: "refused",
+        reason: expect.stringContaining("in use"),
+        backend: null,
+      },
+      { name: "dimm1", outcome: "removed", reason: "", staleMicroseconds: null, backend: "deleted" },
+    ],
+    after: { verdict: "accurate", memory: { devices: [{ name: "dimm0", kind: "dimm" }] } },
+  });
+});
+
+test("unplug of an unknown device removes nothing and lists those that it can, exit code 2", async () => {
+  const target = `sim:6.1,${SMALL},dimm=128M,dimm=128M`;
+  const { code, stdout, stderr } = await ended("unplug", target, "dimm0", "dimm7");
+  expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+  expect(stderr).toMatch(
+    /^Nothing was removed\. .*no DIMM "dimm7"; these can be removed: dimm0 at .*, dimm1 at/,
+  );
+  expect((await ended("unplug", target)).code).toBe(2);
+  expect((await ended("unplug", target, "dimm0", "--wait", "soon")).code).toBe(2);
+});
+
+test("audit names the memory devices as unplug takes them", async () => {
+  const { stdout } = await ended("audit", `sim:6.12,${SMALL},slots=12${",dimm=128M".repeat(10)}`);
+  expect(stdout).toMatch(/^ {2}memory devices +dimm0: 0x100000000-0x108000000 \(128 MiB\)$/m);
+  expect(stdout).toMatch(/^ +and 2 more \(--json lists all\)$/m);
+});
+
 test("inspect shows the header", async () => {
   const { code, stdout } = await ended("inspect", `sim:5.10,${SMALL}`, "--json");
   expect(code).toBe(0);
@@ -128,7 +182,7 @@ test.each([
 });
 
 test("help names simulated machines as targets", async () => {
-  for (const command of ["audit", "inspect", "keep", "plug"]) {
+  for (const command of ["audit", "inspect", "keep", "plug", "unplug"]) {
     expect((await ended(command, "--help")).stdout).toContain("sim:SPEC");
   }
 });
