@@ -33,8 +33,11 @@ const GDB_READ_LIMIT = 64 * 1024;
 const REFRESH_PAUSE_MS = 100;
 /** How long reads may keep the event loop to themselves. */
 const TURN_MS = 5;
-/** Events after which the map may be another one: memory taken away, PAM registers reset. */
-const STALE_AFTER: ReadonlySet<string> = new Set(["DEVICE_DELETED", "RESET"]);
+/** Events after which the map may be another one: only that of devices (memory taken away), or all (PAM registers reset). */
+const STALE_AFTER: ReadonlyMap<string, "devices" | "all"> = new Map([
+  ["DEVICE_DELETED", "devices"],
+  ["RESET", "all"],
+]);
 
 const NOTHING_SHARED: SharedRam = { blocks: new Map(), missing: new Map(), close: () => {} };
 
@@ -76,7 +79,7 @@ export class GuestMemory implements PhysicalMemory {
   readonly #forgetEvents: () => void;
   #map: RamMap = { blocks: [], pieces: [] };
   #shared: SharedRam = NOTHING_SHARED;
-  #stale = false;
+  #stale: "nothing" | "devices" | "all" = "nothing";
   #refreshedAt = 0;
   #turnedAt = 0;
   #door: GdbDoor | undefined;
@@ -89,8 +92,9 @@ export class GuestMemory implements PhysicalMemory {
     this.#options = options;
     this.#processes = processes;
     this.lock = new KeeperLock(processes);
-    this.#forgetEvents = qmp.onEvent((event) => {
-      if (STALE_AFTER.has(event.event)) this.#stale = true;
+    this.#forgetEvents = qmp.onEvent(({ event }) => {
+      const stale = STALE_AFTER.get(event);
+      if (stale !== undefined && this.#stale !== "all") this.#stale = stale;
     });
   }
 
@@ -140,7 +144,7 @@ export class GuestMemory implements PhysicalMemory {
 
   /** Reads the guest's memory map anew, and opens the files of blocks that are new. */
   async refresh(): Promise<void> {
-    this.#stale = false;
+    this.#stale = "nothing";
     const map = await readRamMap(this.#qmp);
     const before = this.#shared;
     if (this.#options.access !== "gdb") {
@@ -159,7 +163,7 @@ export class GuestMemory implements PhysicalMemory {
 
   /** Boot RAM, which stays as it is from one reset to the next: QEMU is asked again only after one. */
   async bootRanges(): Promise<readonly PhysicalRange[]> {
-    if (this.#stale) await this.refresh();
+    if (this.#stale === "all") await this.refresh();
     return rangesOf(this.#map.pieces.filter(({ block }) => !block.device));
   }
 
@@ -298,8 +302,13 @@ export class GuestMemory implements PhysicalMemory {
     if (!Number.isSafeInteger(length) || length < 0 || address < 0n) {
       throw new MemoryAccessError(action, address, length, "no such span");
     }
-    if (this.#stale) await this.refresh();
+    if (this.#stale === "all") await this.refresh();
     let parts = cut(this.#map.pieces, address, length);
+    // The image lies in boot RAM: right after a removal it has to be corrected, and 5 to 10 ms of questions can wait.
+    if (this.#stale === "devices" && !isInBootRam(parts)) {
+      await this.refresh();
+      parts = cut(this.#map.pieces, address, length);
+    }
     if (typeof parts === "bigint" && performance.now() - this.#refreshedAt > REFRESH_PAUSE_MS) {
       await this.refresh();
       parts = cut(this.#map.pieces, address, length);
@@ -307,6 +316,10 @@ export class GuestMemory implements PhysicalMemory {
     if (typeof parts !== "bigint") return parts;
     throw new MemoryAccessError(action, address, length, `0x${parts.toString(16)} is not RAM of this guest`);
   }
+}
+
+function isInBootRam(parts: readonly Part[] | bigint): boolean {
+  return typeof parts !== "bigint" && parts.every(({ piece }) => !piece.block.device);
 }
 
 /** The parts of a span, or the first address of it that is not RAM. */

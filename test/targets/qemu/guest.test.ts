@@ -261,6 +261,11 @@ describe("memory without a shared file", () => {
     const line = '{"event": "DEVICE_DELETED", "data": {}, "timestamp": {"seconds": 1, "microseconds": 1}}\n';
     fake.connections[0]?.write(line);
     await told;
+    // Boot RAM is where it was: the header can be corrected before the map is read anew.
+    const asked = fake.log.length;
+    expect(await guest.memory.bootRanges()).toEqual([{ start: 0x100000n, end: 0x1000000n }]);
+    await guest.memory.read(0x100000n, 1);
+    expect(fake.log.slice(asked)).toEqual(["hmp:xp /1xb 0x100000"]);
     await expect(guest.memory.read(0x1_0000_0000n, 1)).rejects.toBeInstanceOf(MemoryAccessError);
   });
 
