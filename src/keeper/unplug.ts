@@ -108,6 +108,7 @@ export async function unplugMemory(
     // The header first, without a hash: that follows, with the verdict.
     const { installed } = await keeper.update();
     const corrected = installed && machine.now();
+    if (stage === "removed" && installed) stage = "corrected";
     const result = await keeper.reconcile();
     const known = heard !== undefined && corrected !== undefined;
     const common = {

@@ -16,6 +16,8 @@ export interface GuestMachine {
    * that to udev. Only movable memory can be removed for certain. Default `online`.
    */
   readonly addedMemory?: "online" | "online_movable" | "offline" | undefined;
+  /** DIMMs that are there from the start, without an id, in MiB. */
+  readonly coldDimmsMiB?: readonly number[] | undefined;
   /** A virtio-mem device `vmem0` that has given nothing at the start. */
   readonly virtioMem?: VirtioMem | undefined;
   /** A file on this machine that the guest, and its capture kernel, has as the NVMe disk /dev/nvme0n1. */
@@ -52,6 +54,12 @@ export function qemuArguments(options: StartedWith, directory: string): readonly
     ["-cpu", "max,phys-bits=44", "-m", `${ramMiB}M,slots=256,maxmem=600G`],
     ["-smp", `${options.cpus ?? 2},sockets=${SOCKETS},cores=1,threads=1,maxcpus=${SOCKETS}`],
     ...machineAndRam(options),
+    ...(options.coldDimmsMiB ?? []).map((mib, i) => [
+      "-object",
+      `${anonymousMemory(options.ram)},id=cold${i},size=${mib}M`,
+      "-device",
+      `pc-dimm,memdev=cold${i}`,
+    ]),
     ...(virtioMem === undefined
       ? []
       : [

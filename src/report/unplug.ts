@@ -19,6 +19,8 @@ export interface UnplugOutcome {
   readonly staleMicroseconds?: number | undefined;
   readonly pauseMicroseconds?: number | undefined;
   readonly backend?: BackendFate | undefined;
+  /** Where nobody could look afterwards: whether the header had been corrected by then. */
+  readonly corrected?: boolean;
   /** The state afterwards; undefined where nobody could look. */
   readonly after: Audit | undefined;
 }
@@ -35,9 +37,12 @@ export function unplugOutcome(unplugged: Unplugged): UnplugOutcome {
 
 /** One that did not. */
 export function unfinishedOutcome({ dimm, stage }: UnfinishedRemovalError): UnplugOutcome {
-  const outcome = stage === "asked" ? "pending" : stage === "refused" ? "refused" : "removed";
+  const outcome = (
+    { asked: "pending", refused: "refused", removed: "removed", corrected: "removed" } as const
+  )[stage];
   const reason = { pending: "it was asked for", refused: "the guest refused", removed: "" }[outcome];
-  return { name: dimm.name, range: dimm.range, outcome, reason, after: undefined };
+  const corrected = stage === "corrected";
+  return { name: dimm.name, range: dimm.range, outcome, reason, corrected, after: undefined };
 }
 
 const OUTCOME_WORDS: Readonly<Record<UnplugOutcome["outcome"], string>> = {
@@ -60,9 +65,14 @@ export function unpluggedText(dimm: UnplugOutcome): string {
   return `${printable(name)}: ${formatBytes(rangeBytes(range))} ${OUTCOME_WORDS[outcome]}${why}${took.map((text) => `, ${text}`).join("")}; ${headerText(dimm, after)}\n`;
 }
 
-function headerText({ range, outcome }: UnplugOutcome, after: Audit | undefined): string {
-  if (after === undefined)
-    return outcome === "refused" ? "the header was not looked at again" : "the header may not be true then";
+function headerText({ range, outcome, corrected }: UnplugOutcome, after: Audit | undefined): string {
+  if (after === undefined) {
+    return {
+      removed: `the header ${corrected ? "was corrected, and not looked at again" : "may still describe it"}`,
+      refused: "the header was not looked at again",
+      pending: "the header describes it, also once it is gone",
+    }[outcome];
+  }
   if (after.image === undefined) return `no header was found (${after.verdict})`;
   const described = outcome !== "removed" && describedMemory(after.image.header).overlaps(range);
   return described ? `the header describes it and is ${after.verdict}` : `the header is ${after.verdict}`;

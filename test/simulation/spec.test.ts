@@ -73,6 +73,7 @@ describe("what cannot be simulated is named with its place", () => {
     ["6.1,", /"" at character 5/],
     ["6.1,noload=1", /expected no value/],
     ["6.1,unplug", /name of a DIMM/],
+    ["6.1,pin", /name of a DIMM, such as pin=dimm0/],
     [`6.1${",cpu".repeat(5000)}`, /5000 parts/],
   ])("%.40s", (text, message) => {
     expect(() => parseSpec(text)).toThrow(message);
@@ -88,6 +89,8 @@ describe("what cannot be simulated is named with its place", () => {
     ["6.1,slots=1,dimm=1G,dimm=1G", /all 1 DIMM slots/],
     ["6.1,unplug=dimm7", /"dimm7": the machine has no DIMMs/],
     ["6.1,dimm=1G,unplug=x", /the machine has dimm0/],
+    ["6.1,pin=dimm7", /"dimm7": the machine has no DIMMs/],
+    ["6.1,dimm=1G,pin=dimm0,unplug=dimm0", /in use and cannot be moved/],
     ["6.1,cpus=2,possible=2,cpu", /all 2 possible/],
     ["6.1,noload,crash=0M,reload", /expected a size/],
     ["6.1,crash=1M", /no room/],
@@ -104,6 +107,7 @@ describe("what cannot be simulated is named with its place", () => {
         "reload",
         "unload",
         "unplug=dimm0",
+        "pin=dimm0",
         "high",
         "online",
         "load=kexec_load",

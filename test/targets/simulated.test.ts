@@ -106,7 +106,17 @@ describe.each(MACHINES)("%s", (text) => {
 });
 
 type Step =
-  "plug" | "plug first" | "unplug" | "reload" | "online" | "pause" | "cpu" | "cpu first" | "cpu gone";
+  | "plug"
+  | "plug first"
+  | "unplug"
+  | "we unplug"
+  | "pin"
+  | "reload"
+  | "online"
+  | "pause"
+  | "cpu"
+  | "cpu first"
+  | "cpu gone";
 
 describe("property", () => {
   test("with keep after every change, every dump is complete and claims nothing false", async () => {
@@ -115,6 +125,8 @@ describe("property", () => {
         "plug",
         "plug first",
         "unplug",
+        "we unplug",
+        "pin",
         "reload",
         "online",
         "pause",
@@ -132,8 +144,12 @@ describe("property", () => {
         for (const step of list) {
           if (step === "plug first") await plugMemory(target, keeper, BLOCK);
           else if (step === "plug") machine.plugDimm(BLOCK);
-          else if (step === "unplug" && machine.dimms[0]) machine.unplug(machine.dimms[0].id);
-          else if (step === "reload") machine.load({ call: machine.image!.call, seed: 31 });
+          else if (step === "unplug" && machine.dimms[0]) machine.requestRemoval(machine.dimms[0].id);
+          else if (step === "pin" && machine.dimms[0]) machine.pin(machine.dimms[0].id);
+          else if (step === "we unplug" && machine.dimms[0]) {
+            const [dimm] = await dimmsNamed(target, [machine.dimms[0].id]);
+            await unplugMemory(target, keeper, dimm!, 1000);
+          } else if (step === "reload") machine.load({ call: machine.image!.call, seed: 31 });
           else if (step === "online") machine.online();
           else if (step === "cpu" && machine.cpus.present < 8) machine.addCpu();
           else if (step === "cpu first" && machine.cpus.present < 8) await plugCpu(target, keeper);
