@@ -3,6 +3,7 @@ import { arch, cpus } from "node:os";
 import { columns } from "../src/report/text.ts";
 import { benchGuest } from "./guest.ts";
 import { benchHeaders, benchRangeSets } from "./pure.ts";
+import { benchRemovals } from "./removals.ts";
 import { benchRules, benchSimulation } from "./simulation.ts";
 import { type Measurement, verdict } from "./stats.ts";
 
@@ -24,6 +25,7 @@ const rows: Measurement[] = [
 if (!pureOnly) {
   for (const ram of ["shared", "private"] as const)
     rows.push(...(await benchGuest(ram, say, controller.signal)));
+  rows.push(...(await benchRemovals(say, controller.signal)));
 }
 
 if (json) {

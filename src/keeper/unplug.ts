@@ -73,12 +73,21 @@ export async function dimmsNamed(
   const wanted = names.map((name) => {
     const dimm = there.find((each) => each.name === name || `/machine/peripheral/${each.name}` === name);
     if (dimm) return dimm;
-    const known = there.map((each) => `${each.name} at ${formatRange(each.range)}`).join(", ");
     throw new UnknownDeviceError(
-      `Nothing was removed. The machine has no DIMM ${JSON.stringify(name)}; ${known === "" ? "it has none at all" : `these can be removed: ${known}`}`,
+      `Nothing was removed. The machine has no DIMM ${JSON.stringify(name)}; ${listText(there)}`,
     );
   });
   return [...new Set(wanted)];
+}
+
+/** A machine may have 256 DIMMs. */
+const MAX_LISTED = 16;
+
+function listText(dimms: readonly RemovableDimm[]): string {
+  if (dimms.length === 0) return "it has none at all";
+  const listed = dimms.slice(0, MAX_LISTED).map(({ name, range }) => `${name} at ${formatRange(range)}`);
+  const more = dimms.length > MAX_LISTED ? ` and ${dimms.length - MAX_LISTED} more` : "";
+  return `these can be removed: ${listed.join(", ")}${more}`;
 }
 
 /**

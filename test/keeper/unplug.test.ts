@@ -261,5 +261,7 @@ describe("names", () => {
     const some: unknown = await dimmsNamed(target, ["dimm0", "x"]).catch((error: unknown) => error);
     expect(String(some)).toMatch(/these can be removed: dimm0 at 0x\w+-0x\w+ \(128 MiB\), dimm1 at /);
     expect(exitOfError(some)).toBe(2);
+    for (let slot = 2; slot < 20; slot++) target.add(slots(slot));
+    await expect(dimmsNamed(target, ["x"])).rejects.toThrow(/dimm15 at \S+ \(128 MiB\) and 4 more$/);
   });
 });
