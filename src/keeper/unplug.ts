@@ -39,7 +39,7 @@ export type RemovalStage = "asked" | "refused" | "removed" | "corrected";
 
 const STAGE_WORDS: Readonly<Record<RemovalStage, string>> = {
   asked:
-    "was not removed yet, and the request cannot be taken back: the guest may give it up at any time, and the header describes it until keep --once is run after that",
+    "is not gone as far as is known, and the request cannot be taken back: the guest may give it up at any time, and the header describes it until keep --once is run after that",
   refused: "stays, for the guest refused to give it up",
   removed:
     "was removed, but the header may still describe it: run keep --once, or reload the capture kernel in the guest",

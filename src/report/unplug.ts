@@ -48,7 +48,7 @@ export function unfinishedOutcome({ dimm, stage }: UnfinishedRemovalError): Unpl
 const OUTCOME_WORDS: Readonly<Record<UnplugOutcome["outcome"], string>> = {
   removed: "removed",
   refused: "not removed",
-  pending: "not removed yet",
+  pending: "not gone as far as is known",
 };
 
 /** One DIMM, one line. */

@@ -12,7 +12,7 @@ const dimm = {
 test.each<[RemovalStage, RegExp, RegExp]>([
   [
     "asked",
-    /not removed yet: it was asked for; the header describes it, also once it is gone$/,
+    /not gone as far as is known: it was asked for; the header describes it, also once it is gone$/,
     /at any time/,
   ],
   ["refused", /not removed: the guest refused; the header was not looked at again$/, /refused to give it up/],
