@@ -1,4 +1,5 @@
 /** Proves with a few pages that a file is a guest's RAM. */
+import { setTimeout as delay } from "node:timers/promises";
 import type { QmpClient } from "./qmp.ts";
 import { examine } from "./pmemsave.ts";
 import type { RamPiece } from "./ram-map.ts";
@@ -10,6 +11,9 @@ const WANTED = 3;
 /** A running guest changes pages between two looks: how often one page, and how many others, are tried. */
 const TRIES = 3;
 const MOST_PAGES = 12;
+/** How often a guest that has hardly written anything is looked at, and how long after the last time. */
+const LOOKS = 10;
+const LOOK_AGAIN_MS = 20;
 
 /** Where a block can be read: the part of SharedBlock that is needed here. */
 export interface BlockReader {
@@ -36,20 +40,38 @@ export async function verifyBlock(
   file: BlockReader,
   mapped: boolean,
 ): Promise<string | undefined> {
+  for (let look = 1; ; look++) {
+    const { doubt, filled } = await compare(qmp, pieces, file, mapped);
+    // A guest at its very start has a page or two, which its firmware writes to all the time: soon there are more.
+    if (doubt === undefined || !mapped || filled >= WANTED || look === LOOKS) return doubt;
+    await delay(LOOK_AGAIN_MS);
+  }
+}
+
+async function compare(
+  qmp: QmpClient,
+  pieces: readonly RamPiece[],
+  file: BlockReader,
+  mapped: boolean,
+): Promise<{ readonly doubt: string | undefined; readonly filled: number }> {
   const pages = samplePages(pieces, file);
-  if (pages.length === 0) return mapped ? undefined : "is not mapped in the guest yet";
   const filled = pages.filter((page) => !page.zero);
+  const found = (doubt?: string): { doubt: string | undefined; filled: number } => ({
+    doubt,
+    filled: filled.length,
+  });
+  if (pages.length === 0) return found(mapped ? undefined : "is not mapped in the guest yet");
   if (filled.length === 0 && !mapped)
-    return "is all zeros so far, which does not prove that it is the guest's RAM";
+    return found("is all zeros so far, which does not prove that it is the guest's RAM");
   // Zeros agree with any guest's untouched memory: they count only where there is nothing else.
   const candidates = spread(filled.length > 0 ? filled : pages).slice(0, MOST_PAGES);
   const wanted = Math.min(WANTED, candidates.length);
   let agreed = 0;
   for (const page of candidates) {
     if (await samePage(qmp, page, file)) agreed++;
-    if (agreed === wanted) return undefined;
+    if (agreed === wanted) return found();
   }
-  return `has other contents than the guest (${agreed} of ${candidates.length} pages agree)`;
+  return found(`has other contents than the guest (${agreed} of ${candidates.length} pages agree)`);
 }
 
 /** First, middle and last come first. */
