@@ -3,15 +3,16 @@ import { CoreHeaderError } from "./error.ts";
 import { hex } from "./hex.ts";
 import { ADDRESS_LIMIT, E_PHOFF_OFFSET, ELF_MAGIC, FIXED_FIELDS } from "./fields.ts";
 import {
+  type CoreHeader,
+  coreHeaderSize,
   E_PHNUM_OFFSET,
   EHDR_SIZE,
   PF_RWX,
   PHDR_SIZE,
   PN_XNUM,
+  type ProgramHeader,
   PT_LOAD,
   PT_NOTE,
-  type CoreHeader,
-  type ProgramHeader,
 } from "./header.ts";
 
 /** Where a note lies in memory: physical address and size in bytes. */
@@ -117,7 +118,7 @@ export function buildFileHeader(programHeaders: number): Uint8Array {
  * @param cpus - possible CPUs. @param ranges - RAM ranges after exclusion of crash memory.
  */
 export function kernelBufferSize(sizes: { readonly cpus: number; readonly ranges: number }): number {
-  return alignUp(EHDR_SIZE + PHDR_SIZE * (sizes.cpus + 1 + sizes.ranges + 1), 4096);
+  return alignUp(coreHeaderSize(sizes.cpus + 1 + sizes.ranges + 1), 4096);
 }
 
 /**
@@ -127,7 +128,7 @@ export function kernelBufferSize(sizes: { readonly cpus: number; readonly ranges
  * @param phnum - program headers, all kinds.
  */
 export function kexecToolsBufferSize(phnum: number): number {
-  return alignUp(EHDR_SIZE + PHDR_SIZE * phnum, 1024);
+  return alignUp(coreHeaderSize(phnum), 1024);
 }
 
 function alignUp(size: number, alignment: number): number {

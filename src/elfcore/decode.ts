@@ -12,14 +12,15 @@ import {
   type WideField,
 } from "./fields.ts";
 import {
+  type CoreHeader,
+  coreHeaderSize,
   E_PHNUM_OFFSET,
   EHDR_SIZE,
   PHDR_SIZE,
   PN_XNUM,
+  type ProgramHeader,
   PT_LOAD,
   PT_NOTE,
-  type CoreHeader,
-  type ProgramHeader,
 } from "./header.ts";
 
 /**
@@ -61,7 +62,7 @@ export const MAX_NOTE_SIZE: bigint = 4n << 20n;
  */
 export function decodeCoreHeader(bytes: Uint8Array): CoreHeader {
   const count = programHeaderCount(bytes);
-  const needed = EHDR_SIZE + PHDR_SIZE * count;
+  const needed = coreHeaderSize(count);
   if (bytes.length < needed) {
     throw problem("buffer", 0, `${bytes.length} bytes`, `at least ${needed} bytes for e_phnum ${count}`);
   }

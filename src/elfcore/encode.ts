@@ -9,11 +9,12 @@ import {
   type WideField,
 } from "./fields.ts";
 import {
+  type CoreHeader,
+  coreHeaderSize,
   E_PHNUM_OFFSET,
   EHDR_SIZE,
   PHDR_SIZE,
   PN_XNUM,
-  type CoreHeader,
   type ProgramHeader,
 } from "./header.ts";
 
@@ -57,7 +58,7 @@ export function encodeCoreHeader(header: CoreHeader): Uint8Array {
       expected: `1 to ${PN_XNUM - 1}`,
     });
   }
-  const bytes = new Uint8Array(EHDR_SIZE + PHDR_SIZE * count);
+  const bytes = new Uint8Array(coreHeaderSize(count));
   bytes.set(fileHeader);
   const view = new DataView(bytes.buffer);
   view.setUint16(E_PHNUM_OFFSET, count, true);

@@ -11,6 +11,16 @@ export const PF_RWX = 7;
 export const EHDR_SIZE = 64;
 /** Bytes of one ELF64 program header (`Elf64_Phdr`). */
 export const PHDR_SIZE = 56;
+/** Bytes of a core header with `count` program headers. */
+export function coreHeaderSize(count: number): number {
+  return EHDR_SIZE + count * PHDR_SIZE;
+}
+
+/** How many program headers a core header of at most `capacity` bytes has room for. */
+export function programHeaderRoom(capacity: number): number {
+  return Math.floor((capacity - EHDR_SIZE) / PHDR_SIZE);
+}
+
 /** Offset of `e_phnum` (u16) in the ELF64 file header. */
 export const E_PHNUM_OFFSET = 0x38;
 /** `PN_XNUM`: an `e_phnum` that /proc/vmcore does not support (fs/proc/vmcore.c). */

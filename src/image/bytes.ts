@@ -23,6 +23,16 @@ export function u64Bytes(value: bigint): Uint8Array {
   return bytes;
 }
 
+/** `value` rounded up to a multiple of `alignment`. */
+export function alignUp(value: bigint, alignment: bigint): bigint {
+  return alignDown(value + alignment - 1n, alignment);
+}
+
+/** `value` rounded down to a multiple of `alignment`. */
+export function alignDown(value: bigint, alignment: bigint): bigint {
+  return value - (value % alignment);
+}
+
 /** Whether two byte strings are the same. */
 export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && a.every((byte, i) => byte === b[i]);

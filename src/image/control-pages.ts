@@ -8,7 +8,7 @@
  * It adds none of them to the image's list `control_pages`: that one is for images of a plain kexec, and stays empty.
  */
 import type { PhysicalRange } from "../layout/range.ts";
-import { PAGE_SIZE, u64 } from "./bytes.ts";
+import { alignUp, PAGE_SIZE, u64 } from "./bytes.ts";
 import { type Kimage, KIMAGE_SPAN } from "./kimage.ts";
 import { MemoryAccessError, type PhysicalMemory } from "./memory.ts";
 
@@ -38,8 +38,7 @@ export async function readControlPagesEnd(
   const bytes = await memory.read(start, SEARCHED).catch(unlessMissing);
   const value = bytes && controlPageIn(bytes, pageOffset + start);
   if (value === undefined) return undefined;
-  const page = BigInt(PAGE_SIZE);
-  const end = ((value + page - 1n) / page) * page;
+  const end = alignUp(value, BigInt(PAGE_SIZE));
   return end < crash.start + BigInt(FEWEST_BYTES) || end > crash.end ? undefined : end;
 }
 

@@ -1,7 +1,7 @@
 /** Reads a core header out of memory and proves that it is one. */
 import { decodeCoreHeader, programHeaderCount } from "../elfcore/decode.ts";
 import { CoreHeaderError } from "../elfcore/error.ts";
-import { type CoreHeader, EHDR_SIZE, PHDR_SIZE } from "../elfcore/header.ts";
+import { type CoreHeader, coreHeaderSize, EHDR_SIZE } from "../elfcore/header.ts";
 import { cpuNotes, vmcoreinfoNote } from "../elfcore/kinds.ts";
 import { describedMemory } from "../layout/described.ts";
 import type { RangeSet } from "../layout/range-set.ts";
@@ -37,7 +37,7 @@ export interface DisprovenHeader {
  */
 export async function readCoreHeader(memory: PhysicalMemory, address: bigint): Promise<CoreHeader> {
   const count = programHeaderCount(await memory.read(address, EHDR_SIZE));
-  return decodeCoreHeader(await memory.read(address, EHDR_SIZE + count * PHDR_SIZE));
+  return decodeCoreHeader(await memory.read(address, coreHeaderSize(count)));
 }
 
 /**
@@ -59,7 +59,7 @@ export async function proveCoreHeader(
   let header: CoreHeader;
   try {
     const count = programHeaderCount(await memory.read(address, EHDR_SIZE));
-    const size = EHDR_SIZE + count * PHDR_SIZE;
+    const size = coreHeaderSize(count);
     if (!ram.covers(span(address, BigInt(size)))) return no(`its ${count} program headers reach beyond RAM`);
     header = decodeCoreHeader(await memory.read(address, size));
   } catch (error) {

@@ -10,8 +10,10 @@ import { hex } from "../elfcore/hex.ts";
 import type { PhysicalRange } from "../layout/range.ts";
 import { RangeSet } from "../layout/range-set.ts";
 import { E820_MAX, E820_RAM, type E820Entry, overlaps } from "./boot-params.ts";
-import { PAGE_SIZE } from "./bytes.ts";
+import { alignDown, alignUp, PAGE_SIZE } from "./bytes.ts";
 import type { ImageSegment } from "./kimage.ts";
+
+const PAGE = BigInt(PAGE_SIZE);
 
 /** What a search for a free place knows of an image. */
 export interface Occupation {
@@ -50,8 +52,8 @@ export function findFreePlace(occupation: Occupation, size: number): FreePlace |
     const end = entry.start + entry.size;
     if (entry.size === 0n || end > 1n << 64n) continue;
     for (const hole of free.intersect(RangeSet.of([{ start: entry.start, end }])).ranges.toReversed()) {
-      const top = down(hole.end);
-      const bottom = up(hole.start);
+      const top = alignDown(hole.end, PAGE);
+      const bottom = alignUp(hole.start, PAGE);
       if (top - bottom < bytes) continue;
       for (const start of [top - bytes, bottom]) {
         const place = { start, end: start + bytes };
@@ -90,12 +92,4 @@ export function withoutPlace(map: readonly E820Entry[], place: PhysicalRange): r
 function byStartDescending(a: E820Entry, b: E820Entry): number {
   if (a.start === b.start) return 0;
   return a.start > b.start ? -1 : 1;
-}
-
-function down(address: bigint): bigint {
-  return address - (address % BigInt(PAGE_SIZE));
-}
-
-function up(address: bigint): bigint {
-  return down(address + BigInt(PAGE_SIZE - 1));
 }

@@ -1,5 +1,5 @@
 /** Finds the capture image of a machine whose memory can be read, and says how sure that is. */
-import { type CoreHeader, EHDR_SIZE, PHDR_SIZE } from "../elfcore/header.ts";
+import { type CoreHeader, coreHeaderSize } from "../elfcore/header.ts";
 import { pageOffsetOf } from "../elfcore/kinds.ts";
 import { describedMemory } from "../layout/described.ts";
 import { RangeSet } from "../layout/range-set.ts";
@@ -379,7 +379,7 @@ function holeAround(proven: ProvenHeader, ram: RangeSet): RangeSet {
 }
 
 function headerBytes(header: CoreHeader): number {
-  return EHDR_SIZE + header.programHeaders.length * PHDR_SIZE;
+  return coreHeaderSize(header.programHeaders.length);
 }
 
 function noPageOffset({ address }: ProvenHeader): string {

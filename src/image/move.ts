@@ -8,7 +8,7 @@
  * that it leaves out is rewritten by the kernel's own handler (>= 6.6), in the old segment.
  */
 import { encodeCoreHeader } from "../elfcore/encode.ts";
-import { type CoreHeader, EHDR_SIZE, PHDR_SIZE } from "../elfcore/header.ts";
+import { type CoreHeader, coreHeaderSize } from "../elfcore/header.ts";
 import { hex } from "../elfcore/hex.ts";
 import { rangeBytes } from "../layout/range.ts";
 import {
@@ -40,7 +40,7 @@ const PLACE_UNIT = 16 * 1024;
  * than a header is believed to have; the largest that there can be has room in that.
  */
 export function placeSize(count: number): number {
-  const twice = Math.ceil((2 * (EHDR_SIZE + count * PHDR_SIZE)) / PLACE_UNIT) * PLACE_UNIT;
+  const twice = Math.ceil((2 * coreHeaderSize(count)) / PLACE_UNIT) * PLACE_UNIT;
   return Math.min(twice, MAX_HEADER_SEGMENT);
 }
 
@@ -164,7 +164,7 @@ function bootWrites(boot: BootParams, map: FreePlace["map"], text: string): read
 }
 
 function cannotMove(image: CaptureImage, { programHeaders }: CoreHeader, reason: string): ImageError {
-  const needed = EHDR_SIZE + programHeaders.length * PHDR_SIZE;
+  const needed = coreHeaderSize(programHeaders.length);
   const pages = Math.ceil(needed / PAGE_SIZE);
   return new ImageError(
     "header-too-large",

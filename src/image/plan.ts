@@ -9,7 +9,7 @@
  * - It does not, and the header changes elsewhere: the machine has to be paused.
  */
 import { encodeCoreHeader } from "../elfcore/encode.ts";
-import { type CoreHeader, E_PHNUM_OFFSET, EHDR_SIZE, PHDR_SIZE } from "../elfcore/header.ts";
+import { type CoreHeader, coreHeaderSize, E_PHNUM_OFFSET, programHeaderRoom } from "../elfcore/header.ts";
 import { joinedToFit } from "../elfcore/join.ts";
 import type { PhysicalRange } from "../layout/range.ts";
 import { equalBytes } from "./bytes.ts";
@@ -41,14 +41,9 @@ export interface WritePlan {
   readonly writes: readonly PlannedWrite[];
 }
 
-/** Program headers that the header's segment has room for. */
-export function programHeaderRoom({ headerCapacity }: Pick<CaptureImage, "headerCapacity">): number {
-  return Math.floor((headerCapacity - EHDR_SIZE) / PHDR_SIZE);
-}
-
 /** Whether `wanted` has a place in the header's segment, with loads joined where it needs that. */
 export function fitsInPlace(image: CaptureImage, wanted: CoreHeader): boolean {
-  return joinedToFit(wanted, programHeaderRoom(image)) !== undefined;
+  return joinedToFit(wanted, programHeaderRoom(image.headerCapacity)) !== undefined;
 }
 
 /**
@@ -65,11 +60,11 @@ export async function planInstall(
   wanted: CoreHeader,
   prefix: DigestPrefix | undefined,
 ): Promise<WritePlan> {
-  const fitting = joinedToFit(wanted, programHeaderRoom(image));
+  const fitting = joinedToFit(wanted, programHeaderRoom(image.headerCapacity));
   if (!fitting) {
     throw new ImageError(
       "header-too-large",
-      `The new header needs ${EHDR_SIZE + wanted.programHeaders.length * PHDR_SIZE} bytes (${wanted.programHeaders.length} program headers), its segment at ${hex(image.headerAddress)} has ${image.headerCapacity}; reload the capture kernel in the guest to get a larger one`,
+      `The new header needs ${coreHeaderSize(wanted.programHeaders.length)} bytes (${wanted.programHeaders.length} program headers), its segment at ${hex(image.headerAddress)} has ${image.headerCapacity}; reload the capture kernel in the guest to get a larger one`,
     );
   }
   const after = encodeCoreHeader(fitting);
@@ -116,9 +111,7 @@ export async function planInstall(
 
 /** The header's bytes up to the end of whichever form is longer: a loader leaves zeros behind a header. */
 function headerWrite(image: CaptureImage, segment: Uint8Array, after: Uint8Array): PlannedWrite {
-  const padded = new Uint8Array(
-    Math.max(after.length, EHDR_SIZE + image.header.programHeaders.length * PHDR_SIZE),
-  );
+  const padded = new Uint8Array(Math.max(after.length, coreHeaderSize(image.header.programHeaders.length)));
   padded.set(after);
   return {
     what: "header",

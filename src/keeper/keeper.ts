@@ -1,6 +1,6 @@
 /** Reconcile: look at layout and header as they are, install the difference, verify. */
 import { encodeCoreHeader } from "../elfcore/encode.ts";
-import { type CoreHeader, EHDR_SIZE, PHDR_SIZE } from "../elfcore/header.ts";
+import { type CoreHeader, programHeaderRoom } from "../elfcore/header.ts";
 import { equalBytes } from "../image/bytes.ts";
 import type { DigestPrefix } from "../image/digest.ts";
 import { ImageError } from "../image/error.ts";
@@ -192,6 +192,6 @@ function withWrites(image: CaptureImage, writes: readonly PlannedWrite[]): Captu
 /** `header` in the form of newer kernels: a note for every possible CPU, as far as they are known and have room. */
 function withPossibleCpus(header: CoreHeader, image: CaptureImage, present: number): CoreHeader {
   if (image.possibleCpus.state === "unknown") return header;
-  const room = Math.floor((image.headerCapacity - EHDR_SIZE) / PHDR_SIZE);
+  const room = programHeaderRoom(image.headerCapacity);
   return headerWithCpuNotes(header, { notes: image.possibleCpus.notes, present, room });
 }

@@ -1,9 +1,10 @@
 /** Hot-plug, header first: the machine never runs with memory that the header does not describe. */
+import { programHeaderRoom } from "../elfcore/header.ts";
 import { joinedToFit } from "../elfcore/join.ts";
 import { pageOffsetOf } from "../elfcore/kinds.ts";
 import { ImageError } from "../image/error.ts";
 import type { CaptureImage } from "../image/locate.ts";
-import { bytesWritten, planInstall, programHeaderRoom } from "../image/plan.ts";
+import { bytesWritten, planInstall } from "../image/plan.ts";
 import { hotpluggableRegions } from "../layout/machine.ts";
 import { formatBytes, formatRange } from "../layout/range.ts";
 import { wantedHeader } from "../layout/wanted.ts";
@@ -123,7 +124,7 @@ async function readyImage(keeper: Keeper): Promise<CaptureImage> {
 }
 
 function hasRoomForOneMore(image: CaptureImage): boolean {
-  return joinedToFit(image.header, programHeaderRoom(image) - 1) !== undefined;
+  return joinedToFit(image.header, programHeaderRoom(image.headerCapacity) - 1) !== undefined;
 }
 
 /**

@@ -6,7 +6,7 @@
  */
 import { createHash } from "node:crypto";
 import { decodeCoreHeader, programHeaderCount } from "../elfcore/decode.ts";
-import { type CoreHeader, EHDR_SIZE, PHDR_SIZE, PT_LOAD } from "../elfcore/header.ts";
+import { type CoreHeader, coreHeaderSize, EHDR_SIZE, PT_LOAD } from "../elfcore/header.ts";
 import { isKernelText } from "../elfcore/kinds.ts";
 import { PAGE_SIZE } from "../image/bytes.ts";
 import type { PhysicalMemory } from "../image/memory.ts";
@@ -46,7 +46,7 @@ export interface PageEvidence {
 export async function readVmcore(capture: AgentChannel): Promise<Vmcore | undefined> {
   if ((await capture.run("[ -s /proc/vmcore ]")).status !== 0) return undefined;
   const ehdr = await readVmcoreBytes(capture, 1);
-  const size = EHDR_SIZE + programHeaderCount(ehdr.subarray(0, EHDR_SIZE)) * PHDR_SIZE;
+  const size = coreHeaderSize(programHeaderCount(ehdr.subarray(0, EHDR_SIZE)));
   const header = decodeCoreHeader(await readVmcoreBytes(capture, Math.ceil(size / PAGE_SIZE)));
   return { header, described: describedMemory(header) };
 }

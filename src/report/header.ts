@@ -1,5 +1,5 @@
 /** A core header and its image, for people and for programs. */
-import type { CoreHeader, ProgramHeader } from "../elfcore/header.ts";
+import { type CoreHeader, type ProgramHeader, programHeaderRoom } from "../elfcore/header.ts";
 import { kindsOf } from "../elfcore/kinds.ts";
 import type { DigestFinding } from "../image/digest.ts";
 import type { CaptureImage } from "../image/locate.ts";
@@ -32,7 +32,7 @@ export function headerText(header: CoreHeader): string {
 
 /** What is known of an image besides its header, as rows of name and value. */
 export function imageRows(image: CaptureImage): readonly (readonly [string, string])[] {
-  const header = `${jsonAddress(image.headerAddress)}, ${image.header.programHeaders.length} program headers, room for ${headerRoom(image.headerCapacity)}${hasMoved(image) ? "; moved, its segment was too small" : ""}`;
+  const header = `${jsonAddress(image.headerAddress)}, ${image.header.programHeaders.length} program headers, room for ${programHeaderRoom(image.headerCapacity)}${hasMoved(image) ? "; moved, its segment was too small" : ""}`;
   return [
     ["kernel", printable(image.vmcoreinfo.release)],
     ["crash memory", image.crashMemory.toString()],
@@ -41,11 +41,6 @@ export function imageRows(image: CaptureImage): readonly (readonly [string, stri
     ["digest", DIGEST_WORDS[image.digest.state]],
     ["command line", image.commandLine ? printable(image.commandLine.text) : "not found"],
   ];
-}
-
-/** Program headers that fit into a segment of `capacity` bytes. */
-export function headerRoom(capacity: number): number {
-  return Math.floor((capacity - 64) / 56);
 }
 
 /** The digest's state in words. */

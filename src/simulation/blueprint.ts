@@ -1,7 +1,7 @@
 /** Where everything lies in a simulated machine: the chipset's RAM, the kernel's data, crash memory. */
 import { halfOpen, type PhysicalRange, rangeBytes } from "../layout/range.ts";
 import { RangeSet } from "../layout/range-set.ts";
-import { alignDown, alignUp } from "./bytes.ts";
+import { alignDown, alignUp } from "../image/bytes.ts";
 import { SimulationError } from "./error.ts";
 
 /** Places of one machine. Addresses are physical unless said. */

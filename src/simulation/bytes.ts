@@ -17,13 +17,3 @@ export function noise(length: number, seed: number): Uint8Array {
   }
   return bytes;
 }
-
-/** `value` rounded up to a multiple of `alignment`. */
-export function alignUp(value: bigint, alignment: bigint): bigint {
-  return alignDown(value + alignment - 1n, alignment);
-}
-
-/** `value` rounded down to a multiple of `alignment`. */
-export function alignDown(value: bigint, alignment: bigint): bigint {
-  return value - (value % alignment);
-}

@@ -1,9 +1,9 @@
 /** The kernel's own data as bytes: VMCOREINFO note, `struct resource`, `kexec_crash_image`, `struct kimage`, CPU notes. */
-import { equalBytes, u64, u64Bytes } from "../image/bytes.ts";
+import { alignDown, equalBytes, u64, u64Bytes } from "../image/bytes.ts";
 import { VMCOREINFO_NOTE_SIZE } from "../image/vmcoreinfo.ts";
 import type { PhysicalRange } from "../layout/range.ts";
 import { type Blueprint, KERNEL_DATA } from "./blueprint.ts";
-import { alignDown, latin1, noise } from "./bytes.ts";
+import { latin1, noise } from "./bytes.ts";
 import type { KernelModel } from "./kernels.ts";
 import type { SparseMemory } from "./memory.ts";
 

@@ -2,13 +2,13 @@
  * What the two system calls leave in crash memory: order of segments, places, region table, digest, command line and
  * memory map as they were seen on 5.10, 6.1 and 6.12. Kernel and initrd are stood in for by some pages of noise.
  */
-import { PAGE_SIZE } from "../image/bytes.ts";
+import { alignUp, PAGE_SIZE } from "../image/bytes.ts";
 import type { Sha256 } from "../image/hash.ts";
 import { type PhysicalRange, rangeBytes } from "../layout/range.ts";
 import { RangeSet } from "../layout/range-set.ts";
 import type { Blueprint } from "./blueprint.ts";
 import { COMMAND_LINE_SIZE, writeBootParams } from "./boot-params.ts";
-import { alignUp, noise } from "./bytes.ts";
+import { noise } from "./bytes.ts";
 import { backupSource, kernelHeader, kexecToolsHeader } from "./describe.ts";
 import { SimulationError } from "./error.ts";
 import { nextKimageAddress, readLoadedKimage, setImagePointer, writeKimage } from "./kernel-data.ts";

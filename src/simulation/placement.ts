@@ -1,6 +1,6 @@
 /** Where segments go in crash memory. */
 import type { PhysicalRange } from "../layout/range.ts";
-import { alignDown, alignUp } from "./bytes.ts";
+import { alignDown, alignUp } from "../image/bytes.ts";
 import { SimulationError } from "./error.ts";
 
 const PAGE = 4096n;

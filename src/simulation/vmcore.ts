@@ -3,10 +3,9 @@
  *
  * Written from fs/proc/vmcore.c and not from src/elfcore, so that what both say alike was found twice.
  */
-import { PAGE_SIZE, u32, u64, u64Bytes } from "../image/bytes.ts";
+import { alignDown, alignUp, PAGE_SIZE, u32, u64, u64Bytes } from "../image/bytes.ts";
 import type { PhysicalRange } from "../layout/range.ts";
 import { RangeSet } from "../layout/range-set.ts";
-import { alignDown, alignUp } from "./bytes.ts";
 import type { SparseMemory } from "./memory.ts";
 
 const EHDR = 64;

@@ -1,6 +1,6 @@
 /** Core headers in files: a header by itself, a vmcore, or a copy of crash memory. */
 import { open, stat } from "node:fs/promises";
-import { type CoreHeader, EHDR_SIZE, PHDR_SIZE, PT_LOAD } from "../elfcore/header.ts";
+import { type CoreHeader, coreHeaderSize, EHDR_SIZE, PT_LOAD } from "../elfcore/header.ts";
 import { CoreHeaderError } from "../elfcore/error.ts";
 import { PAGE_SIZE } from "../image/bytes.ts";
 import {
@@ -36,7 +36,7 @@ export class HeaderFileError extends Error {
 }
 
 /** 65,534 program headers: the most that /proc/vmcore reads. Crash memory is larger. */
-const LARGEST_HEADER = EHDR_SIZE + 65_534 * PHDR_SIZE;
+const LARGEST_HEADER = coreHeaderSize(65_534);
 /** Pages that look like core headers and are tried as one; each may have 65,534 program headers. */
 const MAX_HEADERS = 64;
 /** Headers for which a digest is looked for, which takes a look at all of the file; an image that moved has two. */
@@ -61,7 +61,7 @@ export async function readHeaderFile(path: string, signal?: AbortSignal): Promis
   await using file = await FileMemory.open(path, 0n, signal);
   if (file.size < EHDR_SIZE) {
     throw new HeaderFileError(
-      `${path} has ${file.size} bytes, a core header has at least ${EHDR_SIZE + PHDR_SIZE}`,
+      `${path} has ${file.size} bytes, a core header has at least ${coreHeaderSize(1)}`,
     );
   }
   if (!startsLikeElf(await file.read(0n, EHDR_SIZE))) return await readCrashMemory(path, file);

@@ -1,9 +1,10 @@
 import { describe, expect, it } from "vitest";
+import { programHeaderRoom } from "../../src/elfcore/header.ts";
 import type { CaptureImage } from "../../src/image/locate.ts";
 import type { Audit } from "../../src/keeper/audit.ts";
 import { RangeSet } from "../../src/layout/range-set.ts";
 import { auditJson, auditText, reconciledJson, reconciledText } from "../../src/report/audit.ts";
-import { headerRoom, headerText } from "../../src/report/header.ts";
+import { headerText } from "../../src/report/header.ts";
 import { fileJson, fileText, machineJson, machineText } from "../../src/report/inspect.ts";
 import { pluggedJson, pluggedText, plugWarningsText } from "../../src/report/plug.ts";
 import { sample } from "../elfcore/samples.ts";
@@ -142,7 +143,7 @@ describe("a header", () => {
       "ram",
       "ram",
     ]);
-    expect(headerRoom(4096)).toBe(72);
+    expect(programHeaderRoom(4096)).toBe(72);
   });
 
   it("of a machine is shown with its image, or the reason why there is none", () => {

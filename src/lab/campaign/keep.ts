@@ -2,7 +2,7 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { programHeaderCount } from "../../elfcore/decode.ts";
-import { EHDR_SIZE, PHDR_SIZE } from "../../elfcore/header.ts";
+import { coreHeaderSize, EHDR_SIZE } from "../../elfcore/header.ts";
 import type { ReadyGuest } from "./guests.ts";
 import type { TrialRecord } from "./results.ts";
 import type { Ran } from "./runner.ts";
@@ -10,7 +10,7 @@ import type { Ran } from "./runner.ts";
 /** Without the room behind the header, which on 6.12 is 900 KiB. */
 function cutHeader(bytes: Uint8Array): Uint8Array {
   try {
-    return bytes.subarray(0, EHDR_SIZE + PHDR_SIZE * programHeaderCount(bytes.subarray(0, EHDR_SIZE)));
+    return bytes.subarray(0, coreHeaderSize(programHeaderCount(bytes.subarray(0, EHDR_SIZE))));
   } catch {
     // None is there, or half of one: that is worth seeing as a whole.
     return bytes;
