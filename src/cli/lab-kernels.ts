@@ -1,16 +1,13 @@
 /** What a run with several kernels boots: supplies and initramfs images, once for each kernel. */
-import { isKernelSeries, KERNEL_SUITES } from "../lab/fetch/kernel.ts";
+import { suiteOf } from "../lab/fetch/kernel.ts";
 import { type LabSupplies, supply } from "../lab/fetch/supplies.ts";
 import { AcceleratorChoice } from "../lab/guest.ts";
 import { buildParts, type BuiltParts } from "../lab/parts.ts";
 import type { Context } from "./context.ts";
+import type { SuppliesOptions } from "./options.ts";
 
 /** What all of them are supplied with. */
-export interface KernelsOptions {
-  readonly accel: "auto" | "kvm" | "tcg";
-  readonly qemu?: string;
-  readonly busybox?: string;
-  readonly kexec?: string;
+export interface KernelsOptions extends SuppliesOptions {
   /** Whether guests need the udev of their kernel's release. */
   readonly udev: boolean;
 }
@@ -34,7 +31,7 @@ export class LabKernels implements AsyncDisposable {
   async supplies(kernel: string): Promise<LabSupplies> {
     const { qemu, busybox, kexec, udev: wanted } = this.#options;
     const { say: log, signal } = this.#context;
-    const udev = wanted ? (isKernelSeries(kernel) ? KERNEL_SUITES[kernel] : "trixie") : undefined;
+    const udev = wanted ? suiteOf(kernel) : undefined;
     const known = this.#supplies.get(kernel) ?? supply({ kernel, qemu, busybox, kexec, udev, log, signal });
     this.#supplies.set(kernel, known);
     return known;

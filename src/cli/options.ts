@@ -101,3 +101,40 @@ export function hintsOf(options: WhereOptions): LocateHints {
     crashMemory: options.crashMemory && RangeSet.of([options.crashMemory]),
   };
 }
+
+/** A reader of one more of an option that may be repeated. */
+export function oneOf<T extends string>(
+  names: readonly T[],
+): (text: string, before?: readonly T[]) => readonly T[] {
+  return (text, before = []) => {
+    const known = names.find((name) => name === text);
+    if (known === undefined) throw new InvalidArgumentError(`expected one of ${names.join(", ")}`);
+    return [...before, known];
+  };
+}
+
+/** How the lab's guests run, and what of them is given by hand. */
+export interface SuppliesOptions {
+  readonly accel: "auto" | "kvm" | "tcg";
+  readonly qemu?: string;
+  readonly busybox?: string;
+  readonly kexec?: string;
+}
+
+export function accelOption(): Option {
+  return new Option("--accel <name>", "how QEMU runs the guest")
+    .choices(["auto", "kvm", "tcg"])
+    .default("auto");
+}
+
+export function qemuOption(): Option {
+  return new Option("--qemu <file>", "qemu-system-x86_64");
+}
+
+export function busyboxOption(): Option {
+  return new Option("--busybox <file>", "a static busybox");
+}
+
+export function kexecOption(): Option {
+  return new Option("--kexec <file>", "kexec of kexec-tools");
+}

@@ -1,19 +1,24 @@
 /** What the lab's runs of many panics have in common: kernels, system calls, ways, and where their parts come from. */
-import { type Command, InvalidArgumentError, Option } from "commander";
+import type { Command } from "commander";
 import type { Variant } from "../lab/campaign/runner.ts";
 import { KEEPING_WAYS, type KeepingName } from "../lab/campaign/ways.ts";
 import type { LoadCall } from "../lab/guest-actions.ts";
 import { UsageError } from "./exit.ts";
-import { jsonOption, parseCount } from "./options.ts";
+import {
+  accelOption,
+  busyboxOption,
+  jsonOption,
+  kexecOption,
+  oneOf,
+  parseCount,
+  qemuOption,
+  type SuppliesOptions,
+} from "./options.ts";
 
-export interface VariantOptions {
+export interface VariantOptions extends SuppliesOptions {
   readonly kernel?: readonly string[];
   readonly load?: readonly LoadCall[];
   readonly way?: readonly KeepingName[];
-  readonly accel: "auto" | "kvm" | "tcg";
-  readonly qemu?: string;
-  readonly busybox?: string;
-  readonly kexec?: string;
 }
 
 /** Both system calls. */
@@ -41,12 +46,10 @@ export function addPanicOptions(command: Command, { kernels, loads, ways }: Vari
       oneOf(LOADS),
     )
     .option("--way <name>", `a way of keeping kdump ${words(WAYS.join(", "), ways)}`, oneOf(WAYS))
-    .addOption(
-      new Option("--accel <name>", "how QEMU runs the guest").choices(["auto", "kvm", "tcg"]).default("auto"),
-    )
-    .option("--qemu <file>", "qemu-system-x86_64")
-    .option("--busybox <file>", "a static busybox")
-    .option("--kexec <file>", "kexec of kexec-tools")
+    .addOption(accelOption())
+    .addOption(qemuOption())
+    .addOption(busyboxOption())
+    .addOption(kexecOption())
     .option("--jobs <n>", "panics at a time: each takes two processors", parseCount, 2)
     .option(
       "--minutes <n>",
@@ -83,15 +86,4 @@ export function variantsOf(options: VariantOptions, defaults: VariantDefaults): 
 /** Reads one more of an option that may be repeated. */
 function collect(text: string, before: readonly string[] = []): readonly string[] {
   return [...before, text];
-}
-
-/** A reader of one more of an option that may be repeated. */
-export function oneOf<T extends string>(
-  names: readonly T[],
-): (text: string, before?: readonly T[]) => readonly T[] {
-  return (text, before = []) => {
-    const known = names.find((name) => name === text);
-    if (known === undefined) throw new InvalidArgumentError(`expected one of ${names.join(", ")}`);
-    return [...before, known];
-  };
 }

@@ -114,12 +114,13 @@ export async function findLoadedImage(
   const pageOffset = pageOffsetOf(header);
   if (pageOffset === undefined) return undefined;
   const bytes = await readKernel(memory, ram, kernel.textAddress, kernelSpan(header, kernel.textAddress));
+  if (!bytes) return undefined;
   const top = ram.ranges.at(-1)?.end ?? 0n;
-  for (const [target, offset] of linearPointers(bytes ?? new Uint8Array(), pageOffset, top)) {
+  for (const [target, offset] of linearPointers(bytes, pageOffset, top)) {
     const image = await imageAt(memory, ram, target, kernel.crashMemory);
     if (image) {
       const imagePointerAddress = kernel.textAddress + BigInt(offset);
-      const perCpu = await perCpuTable(memory, ram, kernel, header, bytes ?? new Uint8Array());
+      const perCpu = await perCpuTable(memory, ram, { ...kernel, pageOffset }, header, bytes);
       return { kernel: { ...kernel, imagePointerAddress, pageOffset, perCpu }, image };
     }
   }
@@ -129,15 +130,14 @@ export async function findLoadedImage(
 async function perCpuTable(
   memory: PhysicalMemory,
   ram: RangeSet,
-  kernel: RunningKernel,
+  { vmcoreinfo, textAddress, crashMemory, pageOffset }: RunningKernel & { readonly pageOffset: bigint },
   header: CoreHeader,
   bytes: Uint8Array,
 ): Promise<PerCpuTable | undefined> {
-  const stext = symbolOf(kernel.vmcoreinfo, "_stext");
-  const pageOffset = pageOffsetOf(header);
-  if (stext === undefined || pageOffset === undefined) return undefined;
-  const at = { stext, base: kernel.textAddress };
-  const space = { ram, crashMemory: kernel.crashMemory, pageOffset };
+  const stext = symbolOf(vmcoreinfo, "_stext");
+  if (stext === undefined) return undefined;
+  const at = { stext, base: textAddress };
+  const space = { ram, crashMemory, pageOffset };
   return findPerCpuTable(memory, bytes, at, space, header);
 }
 

@@ -12,7 +12,7 @@ import { PAGE_SIZE } from "../image/bytes.ts";
 import type { PhysicalMemory } from "../image/memory.ts";
 import { describedMemory } from "../layout/described.ts";
 import type { PhysicalRange } from "../layout/range.ts";
-import type { RangeSet } from "../layout/range-set.ts";
+import { RangeSet } from "../layout/range-set.ts";
 import type { AgentChannel } from "./channel.ts";
 import { LostGuestError } from "./errors.ts";
 
@@ -102,6 +102,17 @@ export async function comparePages(
   }
   const sampled = addresses.length;
   return { range, sampled, nonZero, equal, different, unreadable: sampled - equal - different };
+}
+
+/** What is wrong with the pages of one DIMM that were read, or could not be; one sentence each, empty where nothing is. */
+export function pageDoubts({ range, sampled, unreadable, different }: PageEvidence): readonly string[] {
+  const where = RangeSet.of([range]).toString();
+  const doubts: string[] = [];
+  if (unreadable > 0)
+    doubts.push(`${unreadable} of ${sampled} pages of ${where} cannot be read from the dump`);
+  if (different > 0)
+    doubts.push(`${different} of ${sampled} pages of ${where} differ from the guest's memory`);
+  return doubts;
 }
 
 /** Where /proc/vmcore has the page at physical `address`. Its loads' `p_offset` are offsets in the file. */

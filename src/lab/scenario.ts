@@ -12,7 +12,7 @@ import { QemuGuest } from "../targets/qemu/guest.ts";
 import { QemuMachine } from "../targets/qemu/machine.ts";
 import { nodeSha256 } from "../targets/sha256.ts";
 import { GuestCommandError, LostGuestError } from "./errors.ts";
-import { comparePages, type PageEvidence, readVmcore } from "./evidence.ts";
+import { comparePages, pageDoubts, type PageEvidence, readVmcore } from "./evidence.ts";
 import { type AcceleratorChoice, LabGuest } from "./guest.ts";
 import type { GuestMachine } from "./guest-machine.ts";
 import {
@@ -240,12 +240,10 @@ async function plugHeaderFirst(qmpPath: string, dimmsMiB: readonly number[]): Pr
 function whatIsWrong(missing: RangeSet, pages: readonly PageEvidence[]): readonly string[] {
   const reasons: string[] = [];
   if (!missing.isEmpty) reasons.push(`The dump does not describe ${missing.toString()}`);
-  for (const { range, sampled, unreadable, different, nonZero } of pages) {
+  for (const evidence of pages) {
+    const { range, sampled, nonZero } = evidence;
     const where = RangeSet.of([range]).toString();
-    if (unreadable > 0)
-      reasons.push(`${unreadable} of ${sampled} pages of ${where} cannot be read from the dump`);
-    if (different > 0)
-      reasons.push(`${different} of ${sampled} pages of ${where} differ from the guest's memory`);
+    reasons.push(...pageDoubts(evidence));
     if (nonZero * 2 < sampled)
       reasons.push(`Only ${nonZero} of ${sampled} pages of ${where} held data: too few to prove anything`);
   }

@@ -248,7 +248,8 @@ function gapJson(trials: readonly TrialRecord[]): Readonly<Record<string, unknow
   };
 }
 
-function outcomesJson(trials: readonly TrialRecord[]): Readonly<Record<string, number>> {
+/** How many of `trials` gave which dump. */
+export function outcomesJson(trials: readonly TrialRecord[]): Readonly<Record<string, number>> {
   const [complete = 0, incomplete = 0, noDump = 0] = counts(trials);
   return { complete, incomplete, noDump };
 }

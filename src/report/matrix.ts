@@ -2,6 +2,7 @@
 import { changeOf, MATRIX_CHANGES } from "../lab/campaign/matrix.ts";
 import type { MergedResults, TrialRecord } from "../lab/campaign/results.ts";
 import { KEEPING_WAYS } from "../lab/campaign/ways.ts";
+import { outcomesJson } from "./campaign.ts";
 import { SCHEMA_VERSION } from "./json.ts";
 import { columns, printable } from "./text.ts";
 
@@ -98,9 +99,7 @@ export function matrixJson({ head, trials }: MergedResults): Readonly<Record<str
     accelerator: head.accelerator,
     cells: matrixCells(trials).map(({ trials: of, ...cell }) => ({
       ...cell,
-      complete: of.filter(({ outcome }) => outcome === "complete").length,
-      incomplete: of.filter(({ outcome }) => outcome === "incomplete").length,
-      noDump: of.filter(({ outcome }) => outcome === "no-dump").length,
+      ...outcomesJson(of),
       claimed: of.filter(({ claimed }) => claimed.length > 0).length,
       trials: of,
     })),

@@ -78,6 +78,13 @@ async function main(): Promise<number> {
   const worker = new Worker(new URL("worker.js", import.meta.url), { workerData: data });
   const counts: ReaderCount[] = [];
   const finds: Find[] = [];
+  /** A find in the input that the worker is at. */
+  const underWay = (what: string): Find => {
+    const reader = READERS.find(({ name }) => name === names[Atomics.load(progress, 0)])!;
+    const number = Atomics.load(progress, 1);
+    const input = inputOf(reader, wanted.seed, number);
+    return { reader: reader.name, seed: wanted.seed, number, input, what };
+  };
   const status = await new Promise<number>((resolve) => {
     let last = "";
     let since = performance.now();
@@ -85,16 +92,8 @@ async function main(): Promise<number> {
       const now = `${Atomics.load(progress, 0)} ${Atomics.load(progress, 1)}`;
       if (now !== last) [last, since] = [now, performance.now()];
       if (performance.now() - since < HANG_MS) return;
-      const reader = READERS.find(({ name }) => name === names[Atomics.load(progress, 0)])!;
-      const number = Atomics.load(progress, 1);
       const what = `it has not ended after ${HANG_MS / 1000} s`;
-      finds.push({
-        reader: reader.name,
-        seed: wanted.seed,
-        number,
-        input: inputOf(reader, wanted.seed, number),
-        what,
-      });
+      finds.push(underWay(what));
       resolve(1);
     }, 500);
     for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => resolve(130));
@@ -107,15 +106,7 @@ async function main(): Promise<number> {
     });
     worker.on("error", (error) => {
       const what = `an error that nobody caught: ${error instanceof Error ? error.stack : String(error)}`;
-      const reader = READERS.find(({ name }) => name === names[Atomics.load(progress, 0)])!;
-      const number = Atomics.load(progress, 1);
-      finds.push({
-        reader: reader.name,
-        seed: wanted.seed,
-        number,
-        input: inputOf(reader, wanted.seed, number),
-        what,
-      });
+      finds.push(underWay(what));
       resolve(1);
     });
     worker.on("exit", () => resolve(counts.length === names.length && finds.length === 0 ? 0 : 1));

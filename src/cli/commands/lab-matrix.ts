@@ -4,9 +4,9 @@ import { type ChangeName, changeOf, MATRIX_CHANGES, matrixTasks } from "../../la
 import { type Task, trialId } from "../../lab/campaign/runner.ts";
 import { KERNEL_SERIES } from "../../lab/fetch/kernel.ts";
 import type { Context } from "../context.ts";
-import { parseCount } from "../options.ts";
+import { oneOf, parseCount } from "../options.ts";
 import { type PanicsOptions, runPanics } from "../panics.ts";
-import { addPanicOptions, LOADS, oneOf, type VariantDefaults, variantsOf } from "../variants.ts";
+import { addPanicOptions, LOADS, type VariantDefaults, variantsOf } from "../variants.ts";
 
 interface MatrixCommandOptions extends PanicsOptions {
   readonly change?: readonly ChangeName[];

@@ -1,6 +1,5 @@
 /** `lab run --policy`: what each way of keeping kdump accurate costs, in real guests with a real udevd. */
-import { InvalidArgumentError } from "commander";
-import { isKernelSeries, KERNEL_SUITES } from "../../lab/fetch/kernel.ts";
+import { suiteOf } from "../../lab/fetch/kernel.ts";
 import { supply } from "../../lab/fetch/supplies.ts";
 import type { UdevSuite } from "../../lab/fetch/udev.ts";
 import type { LoadCall } from "../../lab/guest-actions.ts";
@@ -12,22 +11,16 @@ import { runPolicy } from "../../lab/policy-run.ts";
 import { policyRunsJson, policyRunsText, type PolicyRunReport } from "../../report/policy-run.ts";
 import { type Context, printJson } from "../context.ts";
 import { EXIT } from "../exit.ts";
+import type { SuppliesOptions } from "../options.ts";
 
 /** What `--policy` names. */
 export type PolicyChoice = LabPolicyName | "all";
 
-/** For help texts. */
-export const POLICY_HELP: string = [...LAB_POLICIES.map(({ name }) => name), "all"].join(", ");
-
-/** Reads one more `--policy`. */
-export function collectPolicy(text: string, before: readonly PolicyChoice[] = []): readonly PolicyChoice[] {
-  const known = LAB_POLICIES.find(({ name }) => name === text)?.name;
-  if (known === undefined && text !== "all") throw new InvalidArgumentError(`expected one of ${POLICY_HELP}`);
-  return [...before, known ?? "all"];
-}
+/** Everything that `--policy` takes. */
+export const POLICY_CHOICES: readonly PolicyChoice[] = [...LAB_POLICIES.map(({ name }) => name), "all"];
 
 /** The options of `lab run` that a run of policies takes; sizes in bytes. */
-export interface PolicyOptions {
+export interface PolicyOptions extends SuppliesOptions {
   readonly policy: readonly PolicyChoice[];
   readonly kernel: string;
   readonly udev?: UdevSuite;
@@ -35,10 +28,6 @@ export interface PolicyOptions {
   readonly ram: bigint;
   readonly dimm: bigint;
   readonly dimms: number;
-  readonly accel: "auto" | "kvm" | "tcg";
-  readonly qemu?: string;
-  readonly busybox?: string;
-  readonly kexec?: string;
   readonly json?: true;
 }
 
@@ -46,7 +35,7 @@ export interface PolicyOptions {
 export async function runPolicies(context: Context, options: PolicyOptions): Promise<number> {
   const { kernel, qemu, busybox, kexec, load, json } = options;
   const { say: log, signal } = context;
-  const udev = options.udev ?? (isKernelSeries(kernel) ? KERNEL_SUITES[kernel] : "trixie");
+  const udev = options.udev ?? suiteOf(kernel);
   const supplies = await supply({ kernel, qemu, busybox, kexec, udev, log, signal });
   await using parts = await buildParts(supplies, new AcceleratorChoice(options.accel));
   const dimmsMiB = Array.from({ length: options.dimms }, () => Number(options.dimm >> 20n));

@@ -12,8 +12,19 @@ import { type Context, printJson } from "../context.ts";
 import { EXIT, UsageError } from "../exit.ts";
 import { campaignCommand, mergeCommand } from "./lab-campaign.ts";
 import { matrixCommand } from "./lab-matrix.ts";
-import { collectPolicy, POLICY_HELP, type PolicyChoice, runPolicies } from "./lab-policies.ts";
-import { jsonOption, parseCount, parseDimmSize, parseRamSize } from "../options.ts";
+import { POLICY_CHOICES, type PolicyChoice, runPolicies } from "./lab-policies.ts";
+import {
+  accelOption,
+  busyboxOption,
+  jsonOption,
+  kexecOption,
+  oneOf,
+  parseCount,
+  parseDimmSize,
+  parseRamSize,
+  qemuOption,
+  type SuppliesOptions,
+} from "../options.ts";
 
 export function labCommand(context: Context, exit: (code: number) => void): Command {
   return new Command("lab")
@@ -39,7 +50,7 @@ function fetchCommand(context: Context, exit: (code: number) => void): Command {
     });
 }
 
-interface RunOptions {
+interface RunOptions extends SuppliesOptions {
   readonly kernel: string;
   readonly load: LoadCall;
   readonly ram: bigint;
@@ -49,10 +60,6 @@ interface RunOptions {
   readonly privateRam?: true;
   readonly acpiNoMemhotplug: boolean;
   readonly seed: number;
-  readonly accel: "auto" | "kvm" | "tcg";
-  readonly qemu?: string;
-  readonly busybox?: string;
-  readonly kexec?: string;
   readonly json?: true;
   readonly policy?: readonly PolicyChoice[];
   readonly udev?: UdevSuite;
@@ -85,25 +92,21 @@ function runCommand(context: Context, exit: (code: number) => void): Command {
         "leave acpi_no_memhotplug off the capture kernel's command line, and see the dump fail",
       )
       .option("--seed <n>", "which pages are sampled", parseCount, 1)
-      .addOption(
-        new Option("--accel <name>", "how QEMU runs the guest")
-          .choices(["auto", "kvm", "tcg"])
-          .default("auto"),
-      )
+      .addOption(accelOption())
       .addOption(
         new Option(
           "--policy <name>",
-          `instead of a panic: what a way of keeping kdump accurate costs, with a real udevd; may be repeated (${POLICY_HELP})`,
-        ).argParser(collectPolicy),
+          `instead of a panic: what a way of keeping kdump accurate costs, with a real udevd; may be repeated (${POLICY_CHOICES.join(", ")})`,
+        ).argParser(oneOf(POLICY_CHOICES)),
       )
       .addOption(
         new Option("--udev <suite>", "with --policy: whose udev (default: the kernel's own)").choices(
           UDEV_SUITES,
         ),
       )
-      .option("--qemu <file>", "qemu-system-x86_64")
-      .option("--busybox <file>", "a static busybox")
-      .option("--kexec <file>", "kexec of kexec-tools")
+      .addOption(qemuOption())
+      .addOption(busyboxOption())
+      .addOption(kexecOption())
       .addOption(jsonOption())
       .action(async (options: RunOptions) => {
         const { policy, kernel, qemu, busybox, kexec } = options;

@@ -3,10 +3,15 @@ import { statfsSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type GuestOptions, type LabGuest, makeLabDirectory, removeAbandonedDirectories } from "../guest.ts";
+import {
+  type GuestOptions,
+  type LabGuest,
+  makeLabDirectory,
+  removeAbandonedDirectories,
+  type SavedState,
+} from "../guest.ts";
 import { bootPatiently, type LabParts } from "../scenario.ts";
 import { copyRam, restoreGuest, saveGuest } from "../saved-guest.ts";
-import type { SavedState } from "../guest.ts";
 import { prepareGuest, type ReadyFacts, type ReadyOptions } from "./prepare.ts";
 
 /** RAM files of a gigabyte belong into memory; where there is no room (a container has 64 MiB), the disk does. */

@@ -1,6 +1,6 @@
 /** What a panic gave, decided from the capture kernel's side only. Pure. */
 import { RangeSet } from "../../layout/range-set.ts";
-import type { PageEvidence } from "../evidence.ts";
+import { pageDoubts, type PageEvidence } from "../evidence.ts";
 
 /**
  * - `complete`: the dump describes all memory that was online at the panic, and pages that were read are equal;
@@ -79,12 +79,10 @@ export function judgeTrial({ captured, described, online, backed, cause = "unkno
   }
   const missing = online.subtract(described);
   const reasons = missing.isEmpty ? [] : [`The dump does not describe ${missing.toString()}`];
-  for (const { range, sampled, unreadable, different, nonZero } of pages) {
+  for (const evidence of pages) {
+    const { range, sampled, nonZero } = evidence;
     const where = RangeSet.of([range]).toString();
-    if (unreadable > 0)
-      reasons.push(`${unreadable} of ${sampled} pages of ${where} cannot be read from the dump`);
-    if (different > 0)
-      reasons.push(`${different} of ${sampled} pages of ${where} differ from the guest's memory`);
+    reasons.push(...pageDoubts(evidence));
     if (nonZero < sampled)
       reasons.push(`${sampled - nonZero} of ${sampled} pages of ${where} held no data: they prove nothing`);
   }

@@ -33,6 +33,11 @@ export function isKernelSeries(text: string): text is KernelSeries {
   return Object.hasOwn(KERNEL_SUITES, text);
 }
 
+/** The release that a kernel's guest takes its other programs from: its own, the newest for one given by hand. */
+export function suiteOf(kernel: string): "bullseye" | "bookworm" | "trixie" {
+  return isKernelSeries(kernel) ? KERNEL_SUITES[kernel] : "trixie";
+}
+
 /** The supply's name in the cache: one for each form that entries have had. */
 export function kernelEntryName(series: KernelSeries): string {
   return `kernel-${series}-v2`;

@@ -1,10 +1,10 @@
 /** What happens in the guest of a policy's run, and what is asked of it. */
 import { setTimeout as delay } from "node:timers/promises";
-import * as v from "valibot";
 import { PAGE_SIZE } from "../../image/bytes.ts";
 import { type Audit, auditMachine } from "../../keeper/audit.ts";
 import { QemuGuest } from "../../targets/qemu/guest.ts";
 import { QemuMachine } from "../../targets/qemu/machine.ts";
+import { isDimmAdded, parseOspmStatus } from "../../targets/qemu/ospm.ts";
 import { nodeSha256 } from "../../targets/sha256.ts";
 import { LostGuestError, MeasurementError } from "../errors.ts";
 import { loadCaptureKernel } from "../guest-actions.ts";
@@ -128,9 +128,13 @@ function expectAccurate({ verdict, reason }: Audit): void {
 /** Plugs a DIMM, and waits until the guest says that it has it. */
 async function plug(lab: QemuGuest, sizeMiB: number, poller: WindowPoller): Promise<Plug> {
   const added = lab.qmp
-    .waitForEvent(({ event, data }) => event === "ACPI_DEVICE_OST" && v.is(AddedSchema, data), {
-      timeoutMs: ADD_TIMEOUT_MS,
-    })
+    .waitForEvent(
+      ({ event, data }) => {
+        const status = event === "ACPI_DEVICE_OST" ? parseOspmStatus(data) : undefined;
+        return status !== undefined && isDimmAdded(status);
+      },
+      { timeoutMs: ADD_TIMEOUT_MS },
+    )
     .then(hostNow);
   // A plug that fails is told of first.
   added.catch(() => undefined);
@@ -139,11 +143,6 @@ async function plug(lab: QemuGuest, sizeMiB: number, poller: WindowPoller): Prom
   poller.follow(lab.memory);
   return { at, added: await added, start: address, end: address + size };
 }
-
-/** Linux reports an insertion that went well as source 1 (device check), status 0 (drivers/acpi/scan.c). */
-const AddedSchema = v.object({
-  info: v.object({ "slot-type": v.literal("DIMM"), source: v.literal(1), status: v.literal(0) }),
-});
 
 /** Seen from outside: the guest is not asked anything meanwhile. */
 async function untilOnline(

@@ -55,6 +55,14 @@ const REASONS: ReadonlyMap<number, string> = new Map([
   [0x83, "something that depends on it is busy or cannot be removed"],
 ]);
 
+/** "Device check": Linux answers it when it has added what was plugged (drivers/acpi/scan.c). */
+const DEVICE_CHECK = 1;
+
+/** Whether the guest says that it has added a DIMM. */
+export function isDimmAdded({ slotType, source, status }: OspmStatus): boolean {
+  return slotType === "DIMM" && source === DEVICE_CHECK && status === SUCCESS;
+}
+
 /** What an answer to an eject request means. */
 export type EjectProgress =
   | { readonly progress: "under-way" }

@@ -130,10 +130,8 @@ function byTopology(a: HotpluggableCpu, b: HotpluggableCpu): number {
 }
 
 async function freeCpuId(qmp: QmpClient): Promise<string> {
-  const taken = new Set((await qomList(qmp, "/machine/peripheral")).map((child) => child.name));
-  let number = 0;
-  while (taken.has(`kdh-cpu${number}`)) number++;
-  return `kdh-cpu${number}`;
+  const taken = await namesIn(qmp, "/machine/peripheral");
+  return firstFree("kdh-cpu", (id) => taken.has(id));
 }
 
 function plugError(error: unknown, what: string): Error {
@@ -153,9 +151,19 @@ async function takeBack(qmp: QmpClient, memdev: string, failure: Error): Promise
 }
 
 async function freeId(qmp: QmpClient): Promise<string> {
-  const children = [...(await qomList(qmp, "/machine/peripheral")), ...(await qomList(qmp, "/objects"))];
-  const taken = new Set(children.map((child) => child.name));
+  const taken = new Set([
+    ...(await namesIn(qmp, "/machine/peripheral")),
+    ...(await namesIn(qmp, "/objects")),
+  ]);
+  return firstFree(ID_PREFIX, (id) => taken.has(id) || taken.has(backendOf(id)));
+}
+
+async function namesIn(qmp: QmpClient, path: string): Promise<ReadonlySet<string>> {
+  return new Set((await qomList(qmp, path)).map(({ name }) => name));
+}
+
+function firstFree(prefix: string, isTaken: (id: string) => boolean): string {
   let number = 0;
-  while (taken.has(`${ID_PREFIX}${number}`) || taken.has(backendOf(`${ID_PREFIX}${number}`))) number++;
-  return `${ID_PREFIX}${number}`;
+  while (isTaken(`${prefix}${number}`)) number++;
+  return `${prefix}${number}`;
 }

@@ -41,37 +41,34 @@ export async function verifyBlock(
   mapped: boolean,
 ): Promise<string | undefined> {
   for (let look = 1; ; look++) {
-    const { doubt, filled } = await compare(qmp, pieces, file, mapped);
+    const pages = samplePages(pieces, file);
+    const filled = pages.filter((page) => !page.zero);
+    const doubt = await doubtAbout(qmp, pages, filled, file, mapped);
     // A guest at its very start has a page or two, which its firmware writes to all the time: soon there are more.
-    if (doubt === undefined || !mapped || filled >= WANTED || look === LOOKS) return doubt;
+    if (doubt === undefined || !mapped || filled.length >= WANTED || look === LOOKS) return doubt;
     await delay(LOOK_AGAIN_MS);
   }
 }
 
-async function compare(
+async function doubtAbout(
   qmp: QmpClient,
-  pieces: readonly RamPiece[],
+  pages: readonly Page[],
+  filled: readonly Page[],
   file: BlockReader,
   mapped: boolean,
-): Promise<{ readonly doubt: string | undefined; readonly filled: number }> {
-  const pages = samplePages(pieces, file);
-  const filled = pages.filter((page) => !page.zero);
-  const found = (doubt?: string): { doubt: string | undefined; filled: number } => ({
-    doubt,
-    filled: filled.length,
-  });
-  if (pages.length === 0) return found(mapped ? undefined : "is not mapped in the guest yet");
+): Promise<string | undefined> {
+  if (pages.length === 0) return mapped ? undefined : "is not mapped in the guest yet";
   if (filled.length === 0 && !mapped)
-    return found("is all zeros so far, which does not prove that it is the guest's RAM");
+    return "is all zeros so far, which does not prove that it is the guest's RAM";
   // Zeros agree with any guest's untouched memory: they count only where there is nothing else.
   const candidates = spread(filled.length > 0 ? filled : pages).slice(0, MOST_PAGES);
   const wanted = Math.min(WANTED, candidates.length);
   let agreed = 0;
   for (const page of candidates) {
     if (await samePage(qmp, page, file)) agreed++;
-    if (agreed === wanted) return found();
+    if (agreed === wanted) return undefined;
   }
-  return found(`has other contents than the guest (${agreed} of ${candidates.length} pages agree)`);
+  return `has other contents than the guest (${agreed} of ${candidates.length} pages agree)`;
 }
 
 /** First, middle and last come first. */
