@@ -83,7 +83,8 @@ export async function watch(machine: WatchedMachine, keeper: Keeper, options: Wa
         told.failure(error);
       }
       const pause = Math.max(lookEveryMs, LOOK_SHARE * (now() - startedAt));
-      await doorbell.wait(Math.max(1, Math.min(pause, verifyAt - now())));
+      // Who was told to stop during the look is not to wait for the next one.
+      if (!signal.aborted) await doorbell.wait(Math.max(1, Math.min(pause, verifyAt - now())));
     }
   } finally {
     signal.removeEventListener("abort", onAbort);

@@ -38,8 +38,12 @@ class Watching implements AsyncDisposable {
     return this.kinds;
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  stop(): void {
     this.#stop.abort();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.stop();
     await this.ended.catch(() => undefined);
   }
 }
@@ -151,6 +155,16 @@ describe("a machine that is watched", () => {
     };
     target.tell();
     await expect(watching.ended).rejects.toThrow("QEMU has ended");
+  });
+
+  test("is let go of at once where the signal comes during a look", async () => {
+    const target = new FakeTarget("file");
+    await using watching = new Watching(target);
+    expect(await watching.first(1)).toEqual(["accurate"]);
+    target.memory.onRead = () => watching.stop();
+    target.tell();
+    await watching.ended;
+    expect(target.isWatched).toBe(false);
   });
 
   test("is let go of when the signal says so", async () => {
