@@ -195,22 +195,20 @@ async function checkBefore(memory: PhysicalMemory, { writes }: WritePlan): Promi
   }
 }
 
-async function writeAll(memory: PhysicalMemory, plan: WritePlan): Promise<void> {
-  const done: PlannedWrite[] = [];
-  try {
-    for (const step of plan.writes) {
-      done.push(step);
-      await memory.write(step.address, step.after);
-    }
-  } catch (error) {
-    await undo(memory, done, error);
-    throw error;
-  }
+/** All writes at once: without a shared file each waits for QEMU, and the guest waits with it. */
+async function writeAll(memory: PhysicalMemory, { writes }: WritePlan): Promise<void> {
+  const outcomes = await Promise.allSettled(
+    writes.map(async ({ address, after }) => await memory.write(address, after)),
+  );
+  const failed = outcomes.find(({ status }) => status === "rejected");
+  if (failed?.status !== "rejected") return;
+  await undo(memory, writes, failed.reason);
+  throw failed.reason;
 }
 
-async function undo(memory: PhysicalMemory, done: readonly PlannedWrite[], cause: unknown): Promise<void> {
+async function undo(memory: PhysicalMemory, writes: readonly PlannedWrite[], cause: unknown): Promise<void> {
   const failed: string[] = [];
-  for (const { address, before, what } of done.toReversed()) {
+  for (const { address, before, what } of writes.toReversed()) {
     try {
       await memory.write(address, before);
     } catch {

@@ -100,10 +100,12 @@ describe.each(FORMS)("with an image of form %s", (form: Form) => {
 
   test("writes that keep failing are reported with the device's name, and the image stays armed", async () => {
     const target = new FakeTarget(form);
-    let writes = 0;
-    target.memory.onWrite = () => {
-      // The first write of each attempt fails, its undoing works.
-      if (writes++ % 2 === 0) throw new Error("no way");
+    const tries = new Map<bigint, number>();
+    target.memory.onWrite = ({ address }) => {
+      // Every write of each attempt fails, its undoing works.
+      const tried = tries.get(address) ?? 0;
+      tries.set(address, tried + 1);
+      if (tried % 2 === 0) throw new Error("no way");
     };
     await expect(plugMemory(target, keeperOf(target), SIZE)).rejects.toMatchObject({
       name: "UnfinishedPlugError",

@@ -92,17 +92,22 @@ export class GdbDoor {
   /**
    * Attaches: the guest is stopped from here to `hangUp`, and addresses are physical.
    *
-   * @param known the guest's run state, where the caller has it: asking costs a quarter of a millisecond.
+   * @param known the guest's run state, where the caller has it: asking costs a quarter of a millisecond. Where it
+   * stands still already, the stub's first answers are not waited for: a read tells where they are no good.
    * @throws {RunStateError} where the guest's memory is being migrated.
    */
   async attach(known?: RunState): Promise<GdbMemory> {
     if (this.#attached !== undefined) return this.#attached.remote;
     const before = known ?? (await queryStatus(this.#qmp));
     assertNotMoving(before);
-    let remote: GdbRemote;
+    let remote: GdbRemote | undefined;
     try {
-      remote = await GdbRemote.connect({ path: this.#socketPath }, { physical: true });
+      remote = await GdbRemote.call({ path: this.#socketPath }, { physical: true });
+      const greeted = remote.greeted();
+      greeted.catch(() => (this.#attachFailed = true));
+      if (before.running) await greeted;
     } catch (error) {
+      remote?.close();
       this.#attachFailed = true;
       // The stub may have stopped the guest before it failed.
       await restoreRunState(this.#qmp, before);

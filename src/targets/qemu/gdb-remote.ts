@@ -69,6 +69,8 @@ export class GdbRemote {
   readonly #exchanges: Exchange[] = [];
   #ended: GdbClosedError | undefined;
   #packetSize = 1024;
+  /** What a new connection asks: its answers come before those of whatever was sent behind it. */
+  #greeting: Promise<void> = Promise.resolve();
   #ackOwed = false;
 
   private constructor(socket: Socket, timeoutMs: number) {
@@ -88,6 +90,21 @@ export class GdbRemote {
    * @throws {GdbTimeoutError} where nobody answers; what `setPhysicalMode` throws.
    */
   static async connect(address: GdbAddress, options: GdbConnectOptions = {}): Promise<GdbRemote> {
+    const remote = await GdbRemote.call(address, options);
+    try {
+      await remote.greeted();
+      return remote;
+    } catch (error) {
+      remote.close();
+      throw error;
+    }
+  }
+
+  /**
+   * As `connect`, but what it asks is not waited for: reads can be sent in the same breath, and fail where the stub
+   * does not serve.
+   */
+  static async call(address: GdbAddress, options: GdbConnectOptions = {}): Promise<GdbRemote> {
     const timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
     const socket = connect("path" in address ? { path: address.path } : { ...address, noDelay: true });
     const name = "path" in address ? address.path : `${address.host}:${address.port}`;
@@ -119,22 +136,33 @@ export class GdbRemote {
           );
         });
       });
-      const [features] = await Promise.all([
-        remote.request("qSupported"),
-        options.physical === true ? remote.setPhysicalMode(true) : undefined,
-      ]);
-      const size = /(?:^|;)PacketSize=([0-9a-fA-F]{1,8})(?:;|$)/.exec(features)?.[1];
-      if (size !== undefined) remote.#packetSize = Number.parseInt(size, 16);
-      if (remote.#packetSize < 2 * WRITE_OVERHEAD) {
-        throw new GdbError(
-          `gdbstub at "${name}" offers packets of ${remote.#packetSize} bytes: too small to use`,
-        );
-      }
+      remote.#greeting = remote.#greet(name, options.physical === true);
+      // Whoever reads or writes is told of it.
+      remote.#greeting.catch(() => undefined);
       return remote;
     } catch (error) {
       remote.close();
       throw error;
     }
+  }
+
+  async #greet(name: string, physical: boolean): Promise<void> {
+    const [features] = await Promise.all([
+      this.request("qSupported"),
+      physical ? this.setPhysicalMode(true) : undefined,
+    ]);
+    const size = /(?:^|;)PacketSize=([0-9a-fA-F]{1,8})(?:;|$)/.exec(features)?.[1];
+    if (size !== undefined) this.#packetSize = Number.parseInt(size, 16);
+    if (this.#packetSize < 2 * WRITE_OVERHEAD) {
+      throw new GdbError(
+        `gdbstub at "${name}" offers packets of ${this.#packetSize} bytes: too small to use`,
+      );
+    }
+  }
+
+  /** Waits until the stub has answered what a new connection asks. @throws what `connect` throws. */
+  async greeted(): Promise<void> {
+    await this.#greeting;
   }
 
   /** Most bytes of memory that one request reads or writes. */
@@ -164,17 +192,25 @@ export class GdbRemote {
     const parts: Promise<void>[] = [];
     for (let at = 0; at < length; at += this.memoryPerRequest)
       parts.push(readPart(at, Math.min(this.memoryPerRequest, length - at)));
-    await Promise.all(parts);
+    await Promise.all([this.#greeting, ...parts]);
     return bytes;
   }
 
-  /** Writes all of `bytes` at `address`, in ascending order. @throws {GdbReplyError} where the stub refuses. */
+  /**
+   * Writes all of `bytes` at `address`, in ascending order, in one round trip; where the stub refuses one part, those
+   * behind it are written all the same.
+   *
+   * @throws {GdbReplyError} where the stub refuses; nothing was written where it refused what `connect` asks.
+   */
   async writeMemory(address: bigint, bytes: Uint8Array): Promise<void> {
+    await this.#greeting;
+    const parts: Promise<void>[] = [];
     for (let at = 0; at < bytes.length; at += this.memoryPerRequest) {
       const part = bytes.subarray(at, at + this.memoryPerRequest);
       const where = `M${(address + BigInt(at)).toString(16)},${part.length.toString(16)}`;
-      await this.#command(`${where}:${Buffer.from(part).toString("hex")}`, where);
+      parts.push(this.#command(`${where}:${Buffer.from(part).toString("hex")}`, where));
     }
+    await allOf(parts);
   }
 
   /** Detaches: QEMU starts the guest, *even one that was paused before*. The connection stays open. */
@@ -304,4 +340,10 @@ export class GdbRemote {
       exchange.reject(new GdbClosedError(reason.message, cause));
     this.#socket.destroySoon();
   }
+}
+
+/** Waits for all, also where one fails: none of them is under way afterwards. @throws what the first one threw. */
+async function allOf(parts: readonly Promise<unknown>[]): Promise<void> {
+  const failed = (await Promise.allSettled(parts)).find(({ status }) => status === "rejected");
+  if (failed?.status === "rejected") throw failed.reason;
 }

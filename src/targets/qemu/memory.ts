@@ -284,6 +284,11 @@ export class GuestMemory implements PhysicalMemory {
   }
 
   async #writeThroughGdb(address: bigint, bytes: Uint8Array): Promise<void> {
+    // In a pause: writes may be sent together, the stub takes them one by one.
+    if (this.#door?.isAttached === true && !this.#door.stoppedGuest) {
+      const gdb = await this.#door.attach();
+      return await gdb.writeMemory(address, bytes);
+    }
     const work = this.#queue.then(async () => {
       await this.#withDoor(async (door) => {
         const gdb = await door.attach();

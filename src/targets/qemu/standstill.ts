@@ -18,6 +18,8 @@ export class Standstill {
   #stoppedAt = 0;
   #asked = false;
   #wrote = false;
+  /** The check that is under way: writes that are made together have one. */
+  #checking: Promise<void> | undefined;
   /** Somebody else has let the guest run since we last looked. */
   #resumed = false;
 
@@ -57,6 +59,11 @@ export class Standstill {
    * @throws {ImageError} `changed` where somebody else has let the guest run.
    */
   async beforeWrite(): Promise<void> {
+    this.#checking ??= this.#check().finally(() => (this.#checking = undefined));
+    await this.#checking;
+  }
+
+  async #check(): Promise<void> {
     if (!this.#asked) {
       this.#asked = true;
       const fresh = this.#token?.wasRunning === true && performance.now() - this.#stoppedAt < FRESH_MS;

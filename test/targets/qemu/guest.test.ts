@@ -6,6 +6,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import { MemoryAccessError } from "../../../src/image/memory.ts";
 import { GdbError } from "../../../src/targets/qemu/gdb-remote.ts";
 import { finishing } from "../../../src/targets/qemu/finishing.ts";
+import { encodePacket } from "../../../src/targets/qemu/gdb-packet.ts";
 import { GdbDoor } from "../../../src/targets/qemu/gdb-memory.ts";
 import { QemuGuest } from "../../../src/targets/qemu/guest.ts";
 import { ownMark } from "../../../src/targets/process-mark.ts";
@@ -320,18 +321,21 @@ describe("pausedDuring", () => {
     ]);
   });
 
-  it.each(["running", "paused"])("does not begin the work when the stub fails; %s stays", async (status) => {
+  it.each(["running", "paused"])("reads and writes nothing when the stub fails; %s stays", async (status) => {
     const { guest, fake } = await open({
       status,
       gdb: (request) => (request === "Qqemu.PhyMemMode:1" ? "" : undefined),
     });
-    let begun = false;
     const pause = guest.pausedDuring(async () => {
-      begun = true;
-      return await Promise.resolve();
+      const done = await Promise.allSettled([
+        guest.memory.read(0x10_0000n, 3),
+        guest.memory.write(0x10_0000n, Uint8Array.of(1)),
+      ]);
+      expect(done.map((each) => each.status)).toEqual(["rejected", "rejected"]);
+      await guest.memory.read(0x10_0000n, 3);
     });
     await expect(pause).rejects.toThrow("use QEMU 4.1 or newer");
-    expect(begun).toBe(false);
+    expect(fake.gdbLog().filter((line) => line.startsWith("M"))).toEqual([]);
     expect(fake.state.status).toBe(status);
     expect(await readdir(fake.directory)).toEqual(["socket"]);
   });
@@ -399,6 +403,41 @@ describe("pausedDuring", () => {
     });
     await expect(pause).rejects.toMatchObject({ kind: "changed", message: /let the guest run in our pause/ });
     expect(fake.gdbLog().filter((line) => line.startsWith("M"))).toEqual([]);
+    expect(fake.state.running).toBe(true);
+  });
+
+  it("refuses all writes that are made together where somebody else has let the guest run", async () => {
+    const { guest, fake } = await open({ status: "paused" });
+    const pause = guest.pausedDuring(async () => {
+      fake.resume();
+      const done = await Promise.allSettled(
+        [0n, 1n, 2n].map(async (at) => await guest.memory.write(0x100000n + at, Uint8Array.of(1))),
+      );
+      expect(done.map((each) => each.status)).toEqual(["rejected", "rejected", "rejected"]);
+    });
+    await pause;
+    expect(fake.gdbLog().filter((line) => line.startsWith("M"))).toEqual([]);
+  });
+
+  it("sends writes that are made together in one breath, in their order", async () => {
+    const held: string[] = [];
+    const { guest, fake } = await open({
+      status: "running",
+      gdb: (request, socket) => {
+        if (!request.startsWith("M")) return undefined;
+        held.push(request);
+        // No answer before all three have come.
+        if (held.length === 3)
+          socket.write(Buffer.concat(held.flatMap(() => [Buffer.from("+"), encodePacket("OK")])));
+        return "handled";
+      },
+    });
+    await guest.pausedDuring(async () => {
+      await Promise.all(
+        [0n, 1n, 2n].map(async (at) => await guest.memory.write(0x100000n + at, Uint8Array.of(1))),
+      );
+    });
+    expect(held).toEqual(["M100000,1:01", "M100001,1:01", "M100002,1:01"]);
     expect(fake.state.running).toBe(true);
   });
 
