@@ -42,7 +42,7 @@ export async function benchGuest(
   const cold = await time(5, async () => locateImage(machine.memory, nodeSha256), 1);
   const located = await time(15, async () => locateImage(machine.memory, nodeSha256, { crashMemory }), 2);
 
-  await machine.plugDimm(128n << 20n, () => undefined);
+  await machine.guest.plugDimm({ size: 128n << 20n });
   await keeper.reconcile();
   const pauses: number[] = [];
   const whole: number[] = [];

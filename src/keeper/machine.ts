@@ -35,14 +35,22 @@ export interface WatchedMachine extends Machine {
   onChange(changed: () => void): Disposable;
 }
 
-/** A machine to which memory and CPUs can be added. */
-export interface PluggableMachine extends Machine {
+/** A DIMM whose memory is there; the machine does not have it yet. */
+export interface AllocatedDimm {
   /**
-   * Adds a DIMM of `size` bytes; the machine may stand still meanwhile.
+   * Adds it; the machine may stand still meanwhile.
    *
    * @param added called with its name as soon as it is there, whatever goes wrong afterwards.
    */
-  plugDimm(size: bigint, added: (id: string) => void): Promise<void>;
+  plug(added: (id: string) => void): Promise<void>;
+  /** Gives the memory back; for a DIMM that was not plugged. */
+  free(): Promise<void>;
+}
+
+/** A machine to which memory and CPUs can be added. */
+export interface PluggableMachine extends Machine {
+  /** Allocates the memory of a DIMM of `size` bytes: what can be done before the machine is paused. */
+  allocateDimm(size: bigint): Promise<AllocatedDimm>;
   /**
    * Adds a CPU to the first slot that is free.
    *
@@ -75,7 +83,7 @@ export interface RemovableDimm {
    * @param asked called right before the request is made: from then on it may go at any time.
    */
   remove(limitMs: number, asked: () => void): Promise<RemovalAnswer>;
-  /** Gives back what {@link PluggableMachine.plugDimm} made beside the device; to be called once that is gone. */
+  /** Gives back what {@link AllocatedDimm.plug} made beside the device; to be called once that is gone. */
   releaseBackend(): Promise<BackendFate>;
 }
 

@@ -11,7 +11,7 @@ import { wantedHeader } from "../layout/wanted.ts";
 import { type Audit, isCorrectable } from "./audit.ts";
 import { applyPlan, checkSameImage } from "./install.ts";
 import { type Keeper, MAX_ATTEMPTS, type Reconciled } from "./keeper.ts";
-import { isLoss, type PausedWork, type PluggableMachine } from "./machine.ts";
+import { type AllocatedDimm, isLoss, type PausedWork, type PluggableMachine } from "./machine.ts";
 
 /** One DIMM added. */
 export interface Plugged {
@@ -53,7 +53,7 @@ export class UnfinishedPlugError extends Error {
 }
 
 /**
- * Adds one DIMM of `size` bytes: pause, add the device, write header and digest, resume.
+ * Adds one DIMM of `size` bytes: allocate its memory, pause, add the device, write header and digest, resume.
  *
  * That the header has room (or is moved to where it has) and the image can be armed again is seen to before anything
  * else. If the writes fail although the device is there, the machine runs again with the header as it was, and is
@@ -69,15 +69,17 @@ export async function plugMemory(machine: PluggableMachine, keeper: Keeper, size
       `Nothing was plugged. Linux adds memory in blocks of ${formatBytes(MEMORY_BLOCK)}, and ${formatBytes(size)} is no multiple of that`,
     );
   }
+  let dimm: AllocatedDimm | undefined;
   for (let attempt = 1; ; attempt++) {
     let id: string | undefined;
     let done: PausedWork<{ readonly id: string; readonly bytesWritten: number }>;
     try {
       const image = await readyImage(keeper);
       const prefix = await keeper.prepare(image);
+      const allocated = (dimm ??= await machine.allocateDimm(size));
       done = await machine.paused(async () => {
         await checkSameImage(machine.memory, image);
-        await machine.plugDimm(size, (added) => (id = added));
+        await allocated.plug((added) => (id = added));
         const wanted = wantedHeader(image.header, await machine.layout());
         const plan = await planInstall(machine.memory, image, wanted, prefix);
         await applyPlan(machine.memory, plan);
@@ -87,7 +89,7 @@ export async function plugMemory(machine: PluggableMachine, keeper: Keeper, size
     } catch (error) {
       if (id !== undefined) return { id, size, ...(await corrected(keeper, { id, size }, error)) };
       const again = error instanceof ImageError && error.kind === "changed" && attempt < MAX_ATTEMPTS;
-      if (!again) throw error;
+      if (!again) throw await givenBack(dimm, error);
       continue;
     }
     const { value, microseconds: pauseMicroseconds } = done;
@@ -96,6 +98,18 @@ export async function plugMemory(machine: PluggableMachine, keeper: Keeper, size
     } catch (error) {
       throw new UnfinishedPlugError({ ...value, size }, true, error);
     }
+  }
+}
+
+/** Gives back the memory of a DIMM that was not plugged. @returns what is to be thrown. */
+async function givenBack(dimm: AllocatedDimm | undefined, cause: unknown): Promise<unknown> {
+  if (dimm === undefined || isLoss(cause)) return cause;
+  try {
+    await dimm.free();
+    return cause;
+  } catch (error) {
+    const words = [cause, error].map((each) => (each instanceof Error ? each.message : String(each)));
+    return new AggregateError([cause, error], words.join("; "));
   }
 }
 

@@ -1,6 +1,7 @@
 /** The keeper's port over a fake machine: a layout that changes, a guest that acts between our steps, failing writes. */
 import { createHash } from "node:crypto";
 import type {
+  AllocatedDimm,
   BackendFate,
   PausedWork,
   PluggableMachine,
@@ -39,6 +40,9 @@ export class FakeTarget implements PluggableMachine, UnpluggableMachine, Watched
   pauses = 0;
   running = true;
   plugFails = false;
+  freeFails = false;
+  /** Memory of DIMMs that are not plugged. */
+  allocated = 0;
   /** Run when a device is there, before anything else. */
   afterPlug: (() => void) | undefined;
   /** What the machine answers when it is asked for a DIMM; unless told it gives it up. */
@@ -142,11 +146,24 @@ export class FakeTarget implements PluggableMachine, UnpluggableMachine, Watched
     return this.#listener !== undefined;
   }
 
-  async plugDimm(size: bigint, added: (id: string) => void): Promise<void> {
-    if (this.plugFails) throw new Error("no slot is free");
-    const end = this.#devices.reduce((top, { range }) => (range && range.end > top ? range.end : top), HOT);
-    added(this.add({ start: end, end: end + size }));
-    this.afterPlug?.();
+  async allocateDimm(size: bigint): Promise<AllocatedDimm> {
+    this.allocated++;
+    return {
+      plug: async (added) => {
+        if (this.plugFails) throw new Error("no slot is free");
+        this.allocated--;
+        const end = this.#devices.reduce(
+          (top, { range }) => (range && range.end > top ? range.end : top),
+          HOT,
+        );
+        added(this.add({ start: end, end: end + size }));
+        this.afterPlug?.();
+      },
+      free: async () => {
+        if (this.freeFails) throw new Error("the backend is left behind");
+        this.allocated--;
+      },
+    };
   }
 
   /** As with the devices, the name is that of the slot. */

@@ -81,9 +81,27 @@ describe.each(FORMS)("with an image of form %s", (form: Form) => {
     target.plugFails = true;
     const before = target.memory.snapshot();
     await expect(plugMemory(target, keeperOf(target), SIZE)).rejects.toThrow("no slot is free");
+    expect(target.allocated).toBe(0);
     expect(target.memory.differences(before)).toEqual([]);
     expect(target.running).toBe(true);
     expect(dump(target)).toEqual(armedWith(target, []));
+  });
+
+  test("memory that cannot be given back is told beside what went wrong before", async () => {
+    const target = new FakeTarget(form);
+    target.plugFails = true;
+    target.freeFails = true;
+    await expect(plugMemory(target, keeperOf(target), SIZE)).rejects.toThrow(
+      "no slot is free; the backend is left behind",
+    );
+  });
+
+  test("an image that changes right before the pause is looked at again, with the memory that is allocated", async () => {
+    const target = new FakeTarget(form);
+    target.beforePause.push(() => target.reload(form));
+    const { after } = await plugMemory(target, keeperOf(target), SIZE);
+    expect(after.verdict).toBe("accurate");
+    expect(target.allocated).toBe(0);
   });
 
   test("a write that fails with the device there is tried once more with the machine running", async () => {

@@ -179,7 +179,8 @@ test("Ctrl-C permits no further pause, and the machine runs on", async () => {
 test("a pause within a pause is no pause of its own, and the machine hears of a DIMM when the outer one ends", async () => {
   const target = targetOf("6.12");
   await target.paused(async () => {
-    const { microseconds } = await target.paused(async () => target.plugDimm(BLOCK, () => undefined));
+    const dimm = await target.allocateDimm(BLOCK);
+    const { microseconds } = await target.paused(async () => await dimm.plug(() => undefined));
     expect(microseconds).toBeUndefined();
     expect(target.machine.dimms[0]?.added).toBe(false);
   });

@@ -1,15 +1,18 @@
 /** The ways of keeping kdump that a campaign compares: who does something when memory comes and goes. */
 import { setTimeout as delay } from "node:timers/promises";
 import { Keeper } from "../../keeper/keeper.ts";
-import type { PluggableMachine } from "../../keeper/machine.ts";
+import type { PluggableMachine, RemovableDimm } from "../../keeper/machine.ts";
 import { plugMemory } from "../../keeper/plug.ts";
+import { dimmsNamed, unplugMemory } from "../../keeper/unplug.ts";
+import { parseMemoryDevices } from "../../layout/qmp.ts";
 import type { PhysicalRange } from "../../layout/range.ts";
 import { RHEL7, RHEL8 } from "../../rules/policies/rhel.ts";
 import type { RulePolicy } from "../../rules/policies/policy.ts";
 import type { QemuGuest } from "../../targets/qemu/guest.ts";
 import { QemuMachine } from "../../targets/qemu/machine.ts";
-import { plugDimm } from "../../targets/qemu/plug.ts";
+import { allocateDimm, plugDimm } from "../../targets/qemu/plug.ts";
 import { nodeSha256 } from "../../targets/sha256.ts";
+import { MeasurementError } from "../errors.ts";
 import type { LabGuest } from "../guest.ts";
 import { OutsideKeeper, type OutsideInstall } from "../outside-keeper.ts";
 import { untilQuiet } from "../policies/play.ts";
@@ -19,6 +22,8 @@ import { hostNow } from "../window/poller.ts";
 const REST_MS = 1000;
 /** A reload per event, each of 1.3 to 2.8 s, for every block that a trial adds. */
 const RELOADS_TIMEOUT_MS = 180_000;
+/** How long the guest may take for its answer to our own removal; longer than a trial lasts. */
+const REMOVAL_TIMEOUT_MS = 30_000;
 
 /** A way, as named on the command line. */
 export type KeepingName = "nothing" | "in-place" | "plug" | "reload" | "throttled" | "kernel";
@@ -60,7 +65,7 @@ export interface TrialDimm extends PhysicalRange {
 export interface Keeping {
   /** Adds a DIMM, as this way has it added. */
   plug(sizeMiB: number): Promise<TrialDimm>;
-  /** Removes a DIMM; that the guest agrees is not waited for. */
+  /** Asks the guest for a DIMM, as this way does; that it agrees is not waited for. */
   unplug(id: string): Promise<void>;
   /** Waits until nothing is left to do, as far as that can be seen. */
   rest(): Promise<void>;
@@ -123,16 +128,21 @@ async function watching(guest: LabGuest, lab: QemuGuest): Promise<Keeping> {
 async function plugging(guest: LabGuest, lab: QemuGuest): Promise<Keeping> {
   const qemu = await QemuMachine.open(guest.qmpPath);
   const installs: OutsideInstall[] = [];
-  let last: TrialDimm | undefined;
+  const plugged: string[] = [];
   // As QemuMachine is, but for DIMMs that the lab can map.
   const machine: PluggableMachine = {
     name: qemu.name,
     memory: qemu.memory,
     layout: async () => await qemu.layout(),
     paused: async (work) => await qemu.paused(work),
-    plugDimm: async (size, added) => {
-      const dimm = await plugDimm(qemu.guest.qmp, { size, shared: { kind: "memfd" } }, added);
-      last = { id: dimm.id, start: dimm.address, end: dimm.address + dimm.size };
+    allocateDimm: async (size) => {
+      const dimm = await allocateDimm(qemu.guest.qmp, { size, shared: { kind: "memfd" } });
+      return {
+        plug: async (added) => {
+          await dimm.plug((id) => (plugged.push(id), added(id)));
+        },
+        free: async () => await dimm.free(),
+      };
     },
     plugCpu: async (added) => await qemu.plugCpu(added),
   };
@@ -140,20 +150,20 @@ async function plugging(guest: LabGuest, lab: QemuGuest): Promise<Keeping> {
   const { after } = await keeper.reconcile();
   if (after.image) await keeper.prepare(after.image);
   const errors: string[] = [];
+  let stopping = false;
   // One thing after the other, as in one process of ours.
   let queue: Promise<unknown> = Promise.resolve();
   const next = async <T>(work: () => Promise<T>): Promise<T> => {
     const done = queue.then(work);
-    queue = done.catch((error: unknown) => errors.push(wordsOf(error)));
-    return done;
+    queue = done.catch((error: unknown) => {
+      if (!stopping) errors.push(wordsOf(error));
+    });
+    return await done;
   };
-  qemu.guest.qmp.onEvent(({ event }) => {
-    if (event === "DEVICE_DELETED") void next(async () => await keeper.reconcile()).catch(() => undefined);
-  });
   return {
     plug: async (sizeMiB) =>
       await next(async () => {
-        last = undefined;
+        const before = plugged.length;
         try {
           const { pauseMicroseconds, bytesWritten } = await plugMemory(
             machine,
@@ -163,22 +173,45 @@ async function plugging(guest: LabGuest, lab: QemuGuest): Promise<Keeping> {
           installs.push({ at: hostNow(), pauseMicroseconds, bytesWritten, reactionMs: undefined });
         } catch (error) {
           // The device may be there: what is asked of the dump does not depend on how its plug ended.
-          if (last === undefined) throw error;
+          if (plugged.length === before) throw error;
           errors.push(wordsOf(error));
         }
-        return last!;
+        return await trialDimm(lab, plugged.at(-1)!);
       }),
-    unplug: byLab(lab).unplug,
+    unplug: async (id) => {
+      let asked: (() => void) | undefined;
+      const isAsked = new Promise<void>((resolve) => (asked = resolve));
+      const removed = next(async () => {
+        const [dimm] = await dimmsNamed(qemu, [id]);
+        const told: RemovableDimm = {
+          ...dimm!,
+          remove: async (limitMs, begun) => await dimm!.remove(limitMs, () => (begun(), asked!())),
+        };
+        await unplugMemory(qemu, keeper, told, REMOVAL_TIMEOUT_MS);
+      });
+      await Promise.race([isAsked, removed]);
+      // How it ends is in `errors`.
+      removed.catch(() => undefined);
+    },
     rest: async () => {
       await delay(REST_MS);
       await queue;
     },
+    // The guest is dead: an answer that has not come will not come.
     stop: async () => {
+      stopping = true;
+      await qemu.interrupt();
       await queue;
       await qemu[Symbol.asyncDispose]();
       return { installs, errors };
     },
   };
+}
+
+async function trialDimm(lab: QemuGuest, id: string): Promise<TrialDimm> {
+  const device = parseMemoryDevices(await lab.memoryDevices()).find((each) => each.id === id);
+  if (!device?.range) throw new MeasurementError(`QEMU does not list ${id}, which was plugged`);
+  return { id, ...device.range };
 }
 
 function wordsOf(error: unknown): string {

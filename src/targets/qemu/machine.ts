@@ -1,5 +1,6 @@
 /** A QEMU guest behind the keeper's port. */
 import type {
+  AllocatedDimm,
   PausedWork,
   PluggableMachine,
   RemovableDimm,
@@ -17,7 +18,7 @@ import {
 import { RangeSet } from "../../layout/range-set.ts";
 import { finishing } from "./finishing.ts";
 import { QemuGuest, type QemuGuestOptions } from "./guest.ts";
-import { plugCpu, plugDimm } from "./plug.ts";
+import { allocateDimm, plugCpu } from "./plug.ts";
 import { watchDevices } from "./watch-devices.ts";
 import { QmpClosedError, QmpCommandError } from "./qmp-errors.ts";
 import type { GuestMemory } from "./memory.ts";
@@ -34,6 +35,8 @@ export class QemuMachine implements PluggableMachine, UnpluggableMachine, Watche
   readonly name: string;
   readonly guest: QemuGuest;
   #pause: Promise<unknown> | undefined;
+  /** Memory that no DIMM has got yet. */
+  readonly #allocated = new Set<Promise<AllocatedDimm>>();
   readonly #lock: AsyncDisposable | undefined;
   #interrupted = false;
   #slots: Promise<unknown> | undefined;
@@ -65,11 +68,15 @@ export class QemuMachine implements PluggableMachine, UnpluggableMachine, Watche
   }
 
   async layout(): Promise<MachineLayout> {
-    const memoryDevices = parseMemoryDevices(await this.guest.memoryDevices());
-    const hotpluggableCpus = await this.#cpus();
-    const canGrow = await this.#canGrow();
-    const bootRam = RangeSet.of(await this.memory.bootRanges());
-    return machineLayoutFromQmp({ bootRam, memoryDevices, hotpluggableCpus, canGrow });
+    // All at once: whoever has paused the machine waits for the answers.
+    const [devices, hotpluggableCpus, canGrow, bootRam] = await Promise.all([
+      this.guest.memoryDevices(),
+      this.#cpus(),
+      this.#canGrow(),
+      this.memory.bootRanges(),
+    ]);
+    const memoryDevices = parseMemoryDevices(devices);
+    return machineLayoutFromQmp({ bootRam: RangeSet.of(bootRam), memoryDevices, hotpluggableCpus, canGrow });
   }
 
   /** A machine that takes no CPUs (microvm, for one) refuses to list slots; its CPUs can be listed all the same. */
@@ -108,18 +115,41 @@ export class QemuMachine implements PluggableMachine, UnpluggableMachine, Watche
   }
 
   /**
-   * Lets a pause that is under way come to its end, permits no other one, and closes the connection: whoever waits
-   * for an answer gets a {@link QmpClosedError}. For Ctrl-C.
+   * Lets a pause that is under way come to its end, permits no other one, gives back memory that no DIMM has got, and
+   * closes the connection: whoever waits for an answer gets a {@link QmpClosedError}. For Ctrl-C.
    */
   async interrupt(): Promise<void> {
     this.#interrupted = true;
     await this.#pause?.catch(() => undefined);
+    const left = [...this.#allocated];
+    this.#allocated.clear();
+    await Promise.allSettled(left.map(async (dimm) => await (await dimm).free()));
     await this.guest.close();
   }
 
-  /** The memory map is not read anew here: who plugs asks for the layout next, which does. */
-  async plugDimm(size: bigint, added: (id: string) => void): Promise<void> {
-    await plugDimm(this.guest.qmp, { size }, added);
+  async allocateDimm(size: bigint): Promise<AllocatedDimm> {
+    if (this.#interrupted)
+      throw new QmpClosedError("Interrupted before memory was allocated; nothing was plugged");
+    const allocating = allocateDimm(this.guest.qmp, { size });
+    this.#allocated.add(allocating);
+    const done = (): void => void this.#allocated.delete(allocating);
+    try {
+      const dimm = await allocating;
+      return {
+        plug: async (added) =>
+          await dimm.plug((id) => {
+            done();
+            added(id);
+          }),
+        // Ctrl-C may have come first.
+        free: async () => {
+          if (this.#allocated.delete(allocating)) await dimm.free();
+        },
+      };
+    } catch (error) {
+      done();
+      throw error;
+    }
   }
 
   async plugCpu(added: (id: string) => void): Promise<void> {

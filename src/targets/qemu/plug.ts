@@ -1,4 +1,5 @@
 /** Hot-plugs memory: a backend, then a DIMM in front of it; nothing stays behind when the second fails. And CPUs. */
+import type { AllocatedDimm } from "../../keeper/machine.ts";
 import { type HotpluggableCpu, parseHotpluggableCpus } from "../../layout/qmp.ts";
 import { QmpCommandError, QmpError } from "./qmp-errors.ts";
 import type { QmpClient } from "./qmp.ts";
@@ -40,17 +41,15 @@ export function isOurBackend(id: string, backend: string): boolean {
   return new RegExp(`^${ID_PREFIX}\\d+$`).test(id) && backend === backendOf(id);
 }
 
-/**
- * Adds a DIMM.
- *
- * @param added called with the device's id as soon as it is there, whatever goes wrong afterwards.
- * @throws {PlugError} with QEMU's words, after the backend has been taken away again.
- */
-export async function plugDimm(
-  qmp: QmpClient,
-  request: DimmRequest,
-  added: (id: string) => void = () => undefined,
-): Promise<PluggedDimm> {
+/** A DIMM whose backend is there. */
+export interface DimmBackend extends AllocatedDimm {
+  /** The id that the device will have. */
+  readonly id: string;
+  readonly memdev: string;
+}
+
+/** Adds a DIMM's backend. @throws {PlugError} with QEMU's words. */
+export async function allocateDimm(qmp: QmpClient, request: DimmRequest): Promise<DimmBackend> {
   const id = request.id ?? (await freeId(qmp));
   const memdev = backendOf(id);
   const size = `${request.size} bytes`;
@@ -67,20 +66,43 @@ export async function plugDimm(
   } catch (error) {
     throw plugError(error, `Cannot allocate ${size} for DIMM "${id}"`);
   }
+  return {
+    id,
+    memdev,
+    plug: async (added) => {
+      try {
+        await qmp.execute("device_add", {
+          driver: "pc-dimm",
+          id,
+          memdev,
+          ...(request.node === undefined ? {} : { node: request.node }),
+          ...(request.address === undefined ? {} : { addr: request.address }),
+        });
+      } catch (error) {
+        throw plugError(error, `Cannot plug DIMM "${id}" of ${size}`);
+      }
+      added(id);
+    },
+    free: async () => {
+      try {
+        await qmp.execute("object-del", { id: memdev });
+      } catch (error) {
+        throw plugError(error, `Backend "${memdev}" is left behind`);
+      }
+    },
+  };
+}
+
+/** Adds a DIMM. @throws {PlugError} with QEMU's words, after the backend has been taken away again. */
+export async function plugDimm(qmp: QmpClient, request: DimmRequest): Promise<PluggedDimm> {
+  const dimm = await allocateDimm(qmp, request);
+  const { id, memdev } = dimm;
   try {
-    await qmp.execute("device_add", {
-      driver: "pc-dimm",
-      id,
-      memdev,
-      ...(request.node === undefined ? {} : { node: request.node }),
-      ...(request.address === undefined ? {} : { addr: request.address }),
-    });
+    await dimm.plug(() => undefined);
   } catch (error) {
-    const failure = plugError(error, `Cannot plug DIMM "${id}" of ${size}`);
-    if (qmp.isOpen) await takeBack(qmp, memdev, failure);
-    throw failure;
+    if (qmp.isOpen) await takeBack(dimm, error);
+    throw error;
   }
-  added(id);
   const address = await queryDeviceAddress(qmp, id);
   if (address === undefined) {
     throw new PlugError(`QEMU plugged DIMM "${id}" but does not list it: look at query-memory-devices`);
@@ -139,14 +161,12 @@ function plugError(error: unknown, what: string): Error {
   return new PlugError(`${what}: QEMU says "${error.desc}"`, { cause: error });
 }
 
-async function takeBack(qmp: QmpClient, memdev: string, failure: Error): Promise<void> {
+async function takeBack(dimm: AllocatedDimm, failure: unknown): Promise<void> {
   try {
-    await qmp.execute("object-del", { id: memdev });
+    await dimm.free();
   } catch (error) {
-    const words = error instanceof Error ? error.message : String(error);
-    throw new PlugError(`${failure.message}; its backend "${memdev}" is left behind (${words})`, {
-      cause: failure,
-    });
+    const words = [failure, error].map((each) => (each instanceof Error ? each.message : String(each)));
+    throw new PlugError(words.join("; "), { cause: failure });
   }
 }
 

@@ -2,6 +2,7 @@
 import type { Sha256 } from "../../image/hash.ts";
 import type { PhysicalMemory } from "../../image/memory.ts";
 import type {
+  AllocatedDimm,
   PausedWork,
   PluggableMachine,
   RemovableDimm,
@@ -68,9 +69,14 @@ export class SimulatedTarget
     }
   }
 
-  async plugDimm(size: bigint, added: (id: string) => void): Promise<void> {
-    added(this.machine.plugDimm(size));
-    this.tellOfChange();
+  async allocateDimm(size: bigint): Promise<AllocatedDimm> {
+    return {
+      plug: async (added) => {
+        added(this.machine.plugDimm(size));
+        this.tellOfChange();
+      },
+      free: async () => undefined,
+    };
   }
 
   onChange(changed: () => void): Disposable {

@@ -604,7 +604,7 @@ describe("plugDimm", () => {
       handlers: { "object-add": () => ({}), device_add: refuse("no"), "object-del": refuse("object in use") },
     });
     await expect(guest.plugDimm({ size: 1n << 30n, id: "x" })).rejects.toThrow(
-      /its backend "x-backend" is left behind .*object in use/,
+      /says "no"; Backend "x-backend" is left behind: .*object in use/,
     );
   });
 

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { QemuMachine } from "../../../src/targets/qemu/machine.ts";
-import { startFakeGuest } from "./fake-guest.ts";
-import { type Handler, Refusal, SILENCE } from "./fake-qmp.ts";
+import { type FakeGuest, startFakeGuest } from "./fake-guest.ts";
+import { type Handler, Refusal } from "./fake-qmp.ts";
 
 const cleanUps: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
@@ -9,11 +9,17 @@ afterEach(async () => {
 });
 
 async function open(handlers: Readonly<Record<string, Handler>>): Promise<QemuMachine> {
+  return (await openBoth(handlers)).machine;
+}
+
+async function openBoth(
+  handlers: Readonly<Record<string, Handler>>,
+): Promise<{ readonly machine: QemuMachine; readonly fake: FakeGuest }> {
   const fake = await startFakeGuest({ handlers });
   cleanUps.push(fake.stop);
   const machine = await QemuMachine.open(fake.path, { tmpDir: fake.directory });
   cleanUps.push(async () => await machine[Symbol.asyncDispose]());
-  return machine;
+  return { machine, fake };
 }
 
 const CPU = { "qom-path": "/machine/unattached/device[0]" };
@@ -118,21 +124,49 @@ describe("plugCpu", () => {
   });
 });
 
-describe("plugDimm", () => {
-  it("tells of the device as soon as it is there, whatever QEMU answers afterwards", async () => {
-    for (const answer of [() => "nonsense", () => SILENCE]) {
-      let there = false;
-      const machine = await open({
-        "object-add": () => ({}),
-        device_add: () => ((there = true), {}),
-        "qom-list": () => [],
-        "query-memdev": () => [{ id: "ram0", size: 0x100_0000, share: false }],
-        "query-memory-devices": (_args, socket) =>
-          there ? (answer() === SILENCE ? (socket.destroy(), SILENCE) : answer()) : [],
-      });
-      const added: string[] = [];
-      await expect(machine.plugDimm(1n << 27n, (id) => added.push(id))).rejects.toThrow(/QEMU/);
-      expect(added).toEqual(["kdh-mem0"]);
-    }
+describe("allocateDimm", () => {
+  const ANSWERS: Readonly<Record<string, Handler>> = {
+    "object-add": () => ({}),
+    "object-del": () => ({}),
+    device_add: () => ({}),
+    "qom-list": () => [],
+  };
+
+  it("allocates, and plugs what was allocated: the device is told of as soon as it is there", async () => {
+    const { machine, fake } = await openBoth(ANSWERS);
+    const dimm = await machine.allocateDimm(1n << 27n);
+    expect(fake.log.at(-1)).toBe("object-add");
+    const added: string[] = [];
+    await dimm.plug((id) => added.push(id));
+    expect(added).toEqual(["kdh-mem0"]);
+    expect(fake.log.at(-1)).toBe("device_add");
+  });
+
+  it("tells that a backend is left behind", async () => {
+    const machine = await open({
+      ...ANSWERS,
+      "object-del": () => {
+        throw new Refusal("object is in use");
+      },
+    });
+    const dimm = await machine.allocateDimm(1n << 27n);
+    await expect(dimm.free()).rejects.toThrow(
+      'Backend "kdh-mem0-backend" is left behind: QEMU says "object is in use"',
+    );
+  });
+
+  it("gives back what was allocated and not plugged when it is interrupted", async () => {
+    const { machine, fake } = await openBoth(ANSWERS);
+    await (await machine.allocateDimm(1n << 27n)).plug(() => undefined);
+    await machine.allocateDimm(1n << 27n);
+    // This one is not answered yet.
+    const last = machine.allocateDimm(1n << 27n);
+    await machine.interrupt();
+    await last;
+    expect(fake.log.filter((line) => line.startsWith("object-")).toSorted()).toEqual([
+      ...Array.from({ length: 3 }, () => "object-add"),
+      ...Array.from({ length: 2 }, () => "object-del"),
+    ]);
+    await expect(machine.allocateDimm(1n << 27n)).rejects.toThrow("nothing was plugged");
   });
 });
