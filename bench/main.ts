@@ -1,7 +1,11 @@
-/** `npm run bench`: prints a table, or with `--json` one document. A benchmark, not a test: it always ends with 0. */
+/**
+ * `npm run bench`: prints a table, or with `--json` one document. A benchmark, not a test: it always ends with 0.
+ * `--pure`: without guests; `--huge`: with 480 GiB plugged, which takes 9 GiB of memory.
+ */
 import { arch, cpus } from "node:os";
 import { columns } from "../src/report/text.ts";
 import { benchGuest } from "./guest.ts";
+import { benchHugeDimms } from "./huge-dimms.ts";
 import { benchHeaders, benchRangeSets } from "./pure.ts";
 import { benchRemovals } from "./removals.ts";
 import { benchRules, benchSimulation } from "./simulation.ts";
@@ -11,6 +15,7 @@ const ms = (value: number): string => (value < 0.1 ? value.toFixed(4) : value.to
 const json = process.argv.includes("--json");
 const pureOnly = process.argv.includes("--pure");
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
+const lines: string[] = [];
 const controller = new AbortController();
 for (const name of ["SIGINT", "SIGTERM"] as const) {
   process.on(name, () => controller.abort(new Error(`Interrupted by ${name}`)));
@@ -27,11 +32,22 @@ if (!pureOnly) {
     rows.push(...(await benchGuest(ram, say, controller.signal)));
   rows.push(...(await benchRemovals(say, controller.signal)));
 }
+if (process.argv.includes("--huge")) {
+  // As in the RFC, and as near to its 480 DIMMs as QEMU, which has 256 slots, can come.
+  for (const [count, gib] of [
+    [1, 480n],
+    [240, 2n],
+  ] as const) {
+    const huge = await benchHugeDimms(count, gib << 30n, say, controller.signal);
+    rows.push(...huge.measurements);
+    lines.push(...huge.lines);
+  }
+}
 
 if (json) {
   const machine = { cpu: cpus()[0]?.model, cores: cpus().length, arch: arch(), node: process.version };
   const measurements = rows.map((row) => ({ ...row, met: row.limit ? verdict(row) === "yes" : null }));
-  process.stdout.write(`${JSON.stringify({ schemaVersion: 1, machine, measurements }, null, 2)}\n`);
+  process.stdout.write(`${JSON.stringify({ schemaVersion: 1, machine, measurements, lines }, null, 2)}\n`);
 } else {
   const table = rows.map((row) => [
     row.name,
@@ -46,4 +62,5 @@ if (json) {
   process.stdout.write(
     columns([["milliseconds", "n", "median", "p99", "max", "peak MiB", "asked", "met"], ...table]),
   );
+  for (const line of lines) process.stdout.write(`${line}\n`);
 }

@@ -1,6 +1,6 @@
 /**
  * Memory that comes in every shape: DIMMs of several sizes, with holes between them,
- * RAM above 4 GiB, with crash memory in two ranges, blocks that stay offline, and a guest that is still at it.
+ * RAM above 4 GiB, with crash memory in two ranges, on one or two NUMA nodes, blocks that stay offline, and a guest that is still at it.
  */
 import { afterAll, describe, expect, it } from "vitest";
 import { Keeper } from "../../src/keeper/keeper.ts";
@@ -19,24 +19,36 @@ const MIB = 1n << 20n;
 const BLOCK = 128n * MIB;
 
 /** A DIMM at an address of our choice. */
-async function plugAt(others: QemuGuest, id: string, size: bigint, address: bigint): Promise<PhysicalRange> {
+async function plugAt(
+  others: QemuGuest,
+  id: string,
+  size: bigint,
+  address: bigint,
+  node = 0,
+): Promise<PhysicalRange> {
   await others.qmp.execute("object-add", {
     "qom-type": "memory-backend-memfd",
     id: `${id}-ram`,
     size,
     share: true,
   });
-  await others.qmp.execute("device_add", { driver: "pc-dimm", id, memdev: `${id}-ram`, addr: address });
+  await others.qmp.execute("device_add", {
+    driver: "pc-dimm",
+    id,
+    memdev: `${id}-ram`,
+    addr: address,
+    node,
+  });
   return { start: address, end: address + size };
 }
 
 describe.each([
-  ["5.10", "kexec_load"],
-  ["6.1", "kexec_file_load"],
-  ["6.12", "kexec_load"],
+  ["5.10", "kexec_load", 1],
+  ["6.1", "kexec_file_load", 2],
+  ["6.12", "kexec_load", 2],
 ] as const)(
-  "Linux %s with RAM above 4 GiB, an image loaded by %s into high crash memory",
-  async (kernel, load) => {
+  "Linux %s with RAM above 4 GiB, an image loaded by %s into high crash memory, NUMA nodes: %i",
+  async (kernel, load, nodes) => {
     const lab = await openLab(`memory of every shape on ${kernel}`, kernel);
     afterAll(() => lab?.close());
 
@@ -46,7 +58,7 @@ describe.each([
       async () => {
         // From 2816 MiB on the chipset has 2 GiB below 4 GiB: there is room for crash memory above, and not much else.
         const append = "crashkernel=256M,high crashkernel=64M,low";
-        await using guest = await lab!.bootLoaded({ ramMiB: 2816, crashkernelMiB: 0, append, load });
+        await using guest = await lab!.bootLoaded({ ramMiB: 2816, crashkernelMiB: 0, nodes, append, load });
         await using others = await QemuGuest.open(guest.labQmpPath);
         await using machine = await QemuMachine.open(guest.qmpPath);
         const keeper = new Keeper(machine, nodeSha256);
@@ -61,7 +73,7 @@ describe.each([
         const base = ranges[0]!.end;
         // Next to it; one block further on; and far away.
         ranges.push(await plugAt(others, "near", BLOCK, base));
-        ranges.push(await plugAt(others, "hole", 3n * BLOCK, base + 2n * BLOCK));
+        ranges.push(await plugAt(others, "hole", 3n * BLOCK, base + 2n * BLOCK, nodes - 1));
         ranges.push(await plugAt(others, "far", 4n * BLOCK, base + (64n << 30n)));
         const { before, installed, after } = await keeper.reconcile();
         expect(before.missing.ranges).toEqual(RangeSet.of(ranges.slice(1)).ranges);
