@@ -46,12 +46,21 @@ export class GuestProcess {
   readonly pid: number;
   readonly #agent: AgentChannel;
   readonly #directory: string;
+  /** Pid of the shell that waits for it. */
+  readonly #waiting: string;
+  #ending: Promise<GuestProgramEnd> | undefined;
   #end: GuestProgramEnd | undefined;
 
-  private constructor(agent: AgentChannel, argv: readonly string[], directory: string, pid: number) {
+  private constructor(
+    agent: AgentChannel,
+    argv: readonly string[],
+    { directory, waiting }: { readonly directory: string; readonly waiting: string },
+    pid: number,
+  ) {
     this.#agent = agent;
     this.argv = argv;
     this.#directory = directory;
+    this.#waiting = waiting;
     this.pid = pid;
   }
 
@@ -65,12 +74,12 @@ export class GuestProcess {
     // The inner shell tells its pid and becomes the program; the outer one waits for it. Neither may hold the agent's
     // serial line (3). What is waited for is told by FIFOs: nobody polls in the guest, and nobody takes CPU time from it.
     const inner = `setsid sh -c 'echo $$ >begun; exec "$@"' sh ${argv.map(quoted).join(" ")} >stdout 2>stderr`;
-    const outer = `{ ${inner}; echo $? >status.new; mv status.new status; echo >ended; } </dev/null >/dev/null 2>&1 3>&- &`;
+    const outer = `{ ${inner}; echo $? >status.new; mv status.new status; echo >ended; } </dev/null >/dev/null 2>&1 3>&-`;
     const reply = await agent.output(
-      `d=$(mktemp -d ${DIRECTORY}) && cd $d && mkfifo begun ended && { ${outer} } && read -t 30 pid <>begun && echo $d $pid`,
+      `d=$(mktemp -d ${DIRECTORY}) && cd $d && mkfifo begun ended && { ${outer} & } && read -t 30 pid <>begun && echo $d $pid $!`,
     );
-    const [directory = "", pid] = reply.trim().split(" ");
-    return new GuestProcess(agent, argv, directory, Number(pid));
+    const [directory = "", pid, waiting = ""] = reply.trim().split(" ");
+    return new GuestProcess(agent, argv, { directory, waiting }, Number(pid));
   }
 
   /**
@@ -138,13 +147,21 @@ export class GuestProcess {
    * @throws {GuestProgramError} where the limit passes; it is killed then, with all that it has started.
    */
   async end(limitMs: number): Promise<GuestProgramEnd> {
-    if (this.#end) return this.#end;
-    const status = await this.#awaitStatus(limitMs);
-    const end = { status, ...(await this.output()) };
-    this.#end = end;
-    // It may still be full of what was printed, and the guest's memory is what is looked at here.
-    await this.#agent.output(`rm -rf ${this.#directory}`);
-    return end;
+    this.#ending ??= this.#awaitEnd(limitMs);
+    return this.#ending;
+  }
+
+  async #awaitEnd(limitMs: number): Promise<GuestProgramEnd> {
+    try {
+      const status = await this.#awaitStatus(limitMs);
+      const end = { status, ...(await this.output()) };
+      this.#end = end;
+      return end;
+    } finally {
+      // The shell that waits for it tells the end to a FIFO, and stays there where nobody is listening any more. What was
+      // printed lies in the guest's memory, and that is what is looked at here.
+      await this.#agent.run(`kill ${this.#waiting}; rm -rf ${this.#directory}`);
+    }
   }
 
   async #awaitStatus(limitMs: number): Promise<number> {
