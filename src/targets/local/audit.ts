@@ -55,11 +55,12 @@ export async function auditLocal(
     let doubt: Verdict | undefined;
     for (let look = 0; look < MAX_LOOKS; look++) {
       if (look > 0) facts = await readKdumpFacts(machine.tree);
-      layout = await layoutFor(machine, facts);
+      const seen = await layoutFor(machine, facts);
+      layout = seen.layout;
       const judged: Judged =
         facts.crashLoaded === true
           ? await lookAtImage(machine, sha256, hints, layout)
-          : await notLoaded(machine, facts, layout);
+          : await notLoaded(machine, facts, seen);
       if ("changed" in judged) {
         changed = judged.changed;
         continue;
@@ -80,12 +81,19 @@ export async function auditLocal(
 
 const NO_LAYOUT: MachineLayout = { backed: RangeSet.empty, devices: [], cpus: [], canGrow: undefined };
 
+/** A layout, and what to say where it could not be read. */
+interface SeenLayout {
+  readonly layout: MachineLayout;
+  readonly warnings: readonly string[];
+}
+
 /** Where nothing is loaded that is said also to those who may not see the layout. */
-async function layoutFor(machine: LocalMachine, { crashLoaded }: KdumpFacts): Promise<MachineLayout> {
+async function layoutFor(machine: LocalMachine, { crashLoaded }: KdumpFacts): Promise<SeenLayout> {
   try {
-    return await machine.layout();
+    return { layout: await machine.layout(), warnings: [] };
   } catch (error) {
-    if (crashLoaded === false && isExplained(error)) return NO_LAYOUT;
+    if (crashLoaded === false && isExplained(error))
+      return { layout: NO_LAYOUT, warnings: [`What the machine has could not be read: ${error.message}`] };
     throw error;
   }
 }
@@ -149,12 +157,16 @@ async function isUnchanged({ memory }: LocalMachine, image: CaptureImage): Promi
   }
 }
 
-async function notLoaded(machine: LocalMachine, facts: KdumpFacts, layout: MachineLayout): Promise<Judged> {
+async function notLoaded(
+  machine: LocalMachine,
+  facts: KdumpFacts,
+  { layout, warnings }: SeenLayout,
+): Promise<Judged> {
   // A load over a loaded image lets that go first.
   if ((await readKdumpFacts(machine.tree)).crashLoaded !== false)
     return { changed: "a capture kernel was loaded" };
   const nothing = judge({ found: "unknown", reason: "" }, layout);
-  return { ...nothing, verdict: "not-loaded", reason: whyNotLoaded(facts) };
+  return { ...nothing, verdict: "not-loaded", reason: whyNotLoaded(facts), warnings };
 }
 
 function whyNotLoaded({ isCaptureKernel, crashSize, release }: KdumpFacts): string {
