@@ -63,8 +63,10 @@ export class RootTree implements ReadTree {
       return { state: "text", text: Buffer.concat(parts).toString("latin1") };
     } catch (error) {
       const code = codeOf(error);
-      // What sysfs says of a device that went away after its file was opened.
-      if (code === "ENODEV" || code === "ENXIO" || code === "ENOENT") return { state: "absent" };
+      // What sysfs says of a device that went away after its file was opened, and kexec_crash_size while the kexec lock
+      // is held (crash_get_memory_size, kernel/crash_core.c).
+      if (code === "ENODEV" || code === "ENXIO" || code === "ENOENT" || code === "EBUSY")
+        return { state: "absent" };
       if (code === "EPERM" || code === "EACCES") return { state: "denied" };
       if (code === "") throw error;
       throw new LocalError("malformed", `${shown} cannot be read: ${code}`, { cause: error });
