@@ -3,7 +3,7 @@ import type { PluggableMachine, UnpluggableMachine, WatchedMachine } from "../ke
 import { nodeSha256 } from "../targets/sha256.ts";
 import { QemuMachine } from "../targets/qemu/machine.ts";
 import { SimulatedTarget } from "../targets/simulated/machine.ts";
-import { parseTarget } from "../targets/target.ts";
+import { parseTarget, TargetError } from "../targets/target.ts";
 import type { Context } from "./context.ts";
 
 /** A machine that a command works on, whatever kind it is. */
@@ -47,6 +47,10 @@ async function openMachine(context: Context, text: string, purpose: Purpose): Pr
   switch (target.kind) {
     case "qmp":
       return await QemuMachine.open(target.path, { signal: context.signal, alone: purpose === "change" });
+    case "local":
+      throw new TargetError(
+        "From inside a machine only audit and inspect are possible: nobody can stop the machine that they run in; give qmp:PATH of a guest",
+      );
     case "sim":
       return SimulatedTarget.open(target.text, target.spec, nodeSha256);
   }

@@ -91,6 +91,18 @@ export function crashMemoryOption(): Option {
   ).argParser(parseRange);
 }
 
+/** Where the local machine's files are. */
+export interface RootOptions {
+  readonly root?: string;
+}
+
+export function rootOption(): Option {
+  return new Option(
+    "--root <dir>",
+    "local only: a directory with a machine's /proc and /sys (default: this machine's own)",
+  );
+}
+
 export function jsonOption(): Option {
   return new Option("--json", "print one JSON document");
 }

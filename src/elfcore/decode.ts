@@ -71,7 +71,7 @@ export function decodeCoreHeader(bytes: Uint8Array): CoreHeader {
   let firstOther: number | undefined;
   for (let index = 0; index < count; index++) {
     const offset = EHDR_SIZE + PHDR_SIZE * index;
-    const programHeader = load(view, offset);
+    const programHeader = readProgramHeader(view, offset);
     if (programHeader.p_type !== PT_NOTE) {
       firstOther ??= index;
     }
@@ -116,7 +116,8 @@ export function programHeaderCount(first64: Uint8Array): number {
   return count;
 }
 
-function load(view: DataView, offset: number): ProgramHeader {
+/** The program header at `offset`, field by field and unchecked; the caller knows that its 56 bytes are there. */
+export function readProgramHeader(view: DataView, offset: number): ProgramHeader {
   return {
     p_type: view.getUint32(offset + P_TYPE_OFFSET, true),
     p_flags: view.getUint32(offset + P_FLAGS_OFFSET, true),

@@ -1,4 +1,5 @@
 /** Is what the capture kernel would be told true? */
+import type { CoreHeader } from "../elfcore/header.ts";
 import { cpuNotes } from "../elfcore/kinds.ts";
 import { hex } from "../elfcore/hex.ts";
 import { hasParameter } from "../image/command-line.ts";
@@ -7,6 +8,7 @@ import { type CaptureImage, locateImage, type LocateHints, type Location } from 
 import { type UndescribedCpu, undescribedCpus } from "../layout/cpu-notes.ts";
 import { compareWithLayout } from "../layout/described.ts";
 import { hotpluggableMemory, type MachineLayout } from "../layout/machine.ts";
+import type { CrashNotes } from "../layout/sysfs.ts";
 import { RangeSet } from "../layout/range-set.ts";
 import type { Machine } from "./machine.ts";
 
@@ -36,7 +38,8 @@ export interface Audit {
 /**
  * What a dump would have of the CPUs' registers.
  *
- * From outside, the hypervisor says how many CPUs are there, and the kernel's tables where their notes are; which of
+ * From inside, sysfs has the note of each CPU that is there, and those that the header lacks are missing. From outside,
+ * the hypervisor says how many CPUs are there, and the kernel's tables where their notes are; which of
  * the kernel's CPUs a device has become is said by neither, so CPUs that are missing are counted. (Where a CPU was
  * removed and another one added, both since the load, the count is right and the new one is missing all the same: a
  * header with a note for every possible CPU cannot go wrong so.) The note of a CPU that is gone is harmless: its
@@ -48,7 +51,10 @@ export interface CpuAudit {
   readonly described: number;
   /** CPUs that the kernel may ever have; undefined where `unknown` says why. */
   readonly possible: number | undefined;
-  /** Hot-added CPUs of which `present - described` have no note; empty where none is missing. */
+  /**
+   * CPUs that have no note (`cpu3`); from outside, the hot-added ones of which `present - described` have none. Empty
+   * where none is missing.
+   */
   readonly missing: readonly string[];
   /** Possible CPUs of which the header has no note, there or not. */
   readonly undescribed: readonly UndescribedCpu[];
@@ -81,14 +87,14 @@ export async function inspectMachine(
   const location = await locateImage(machine.memory, sha256, hints);
   return location.found === "image"
     ? { image: location.image, reason: "" }
-    : { image: undefined, reason: judgeNothing(location).reason };
+    : { image: undefined, reason: judgeNothing(location, {}).reason };
 }
 
 /** Judges what {@link locateImage} found against the layout of the same moment. */
 export function judge(location: Location, layout: MachineLayout): Audit {
   if (location.found === "image") return judgeImage(location.image, layout);
   return {
-    ...judgeNothing(location),
+    ...judgeNothing(location, layout),
     image: undefined,
     layout,
     missing: RangeSet.empty,
@@ -107,17 +113,19 @@ export function judge(location: Location, layout: MachineLayout): Audit {
 
 function judgeNothing(
   location: Exclude<Location, { readonly found: "image" }>,
+  layout: Pick<MachineLayout, "inside">,
 ): Pick<Audit, "verdict" | "reason"> {
+  const { kernel, there } = wordsFor(layout);
   switch (location.found) {
     case "no-crash-memory":
       return {
         verdict: "not-loaded",
-        reason: `The guest's kernel (${location.kernel.vmcoreinfo.release}) has reserved no crash memory; boot it with crashkernel=256M and load a capture kernel`,
+        reason: `${kernel} (${location.kernel.vmcoreinfo.release}) has reserved no crash memory; boot it with crashkernel=256M and load a capture kernel`,
       };
     case "nothing-loaded":
       return {
         verdict: "not-loaded",
-        reason: `Crash memory (${location.kernel.crashMemory.toString()}) is reserved, but no capture kernel is loaded${location.leftover === undefined ? "" : ` (the core header at ${hex(location.leftover)} is left over from one that was)`}; load one in the guest with kexec -p`,
+        reason: `Crash memory (${location.kernel.crashMemory.toString()}) is reserved, but no capture kernel is loaded${location.leftover === undefined ? "" : ` (the core header at ${hex(location.leftover)} is left over from one that was)`}; load one${there} with kexec -p`,
       };
     case "unknown":
       return {
@@ -127,9 +135,22 @@ function judgeNothing(
   }
 }
 
+/** How a machine is spoken of: a guest that is seen from outside, or the machine that we run in. */
+function wordsFor({ inside }: Pick<MachineLayout, "inside">): {
+  readonly kernel: string;
+  readonly machine: string;
+  readonly there: string;
+} {
+  return inside
+    ? { kernel: "This kernel", machine: "This machine", there: "" }
+    : { kernel: "The guest's kernel", machine: "The guest", there: " in the guest" };
+}
+
 function judgeImage(image: CaptureImage, layout: MachineLayout): Audit {
   const { missing, stale } = compareWithLayout(image.header, layout);
+  const { machine, there } = wordsFor(layout);
   const cpus = auditCpus(image, layout);
+  const lacking = lackingCpus(cpus, layout);
   const found = { image, layout, missing, stale, cpus, warnings: warningsFor(image, layout) };
   if (image.loaded === "unconfirmed") {
     return {
@@ -142,51 +163,51 @@ function judgeImage(image: CaptureImage, layout: MachineLayout): Audit {
     return {
       ...found,
       verdict: "unknown",
-      reason: `The guest has panicked: its CPU note at ${hex(image.usedCpuNote)} is in use, so the capture kernel runs already or is about to; look at its console, and audit again after the next boot`,
+      reason: `${machine} has panicked: its CPU note at ${hex(image.usedCpuNote)} is in use, so the capture kernel runs already or is about to; look at its console, and audit again after the next boot`,
     };
   }
   if (image.digest.state === "mismatch") {
     return {
       ...found,
       verdict: "broken",
-      reason:
-        "The digest of the loaded image does not match its segments: a panic would hang in purgatory; reload the capture kernel in the guest",
+      reason: `The digest of the loaded image does not match its segments: a panic would hang in purgatory; reload the capture kernel${there}`,
     };
   }
   const lacks = [
     missing.isEmpty ? "" : `lack ${missing.toString()}`,
-    cpus.present > cpus.described ? `lack the registers of ${cpus.present - cpus.described} CPUs` : "",
+    lacking > 0 ? `lack the registers of ${lacking} CPUs` : "",
     stale.isEmpty ? "" : `claim ${stale.toString()}, which is gone`,
   ].filter((text) => text !== "");
   if (lacks.length === 0 && image.digest.state === "not-found") {
     return {
       ...found,
       verdict: "unknown",
-      reason:
-        "The header is true, but the digest that purgatory checks was not found in the loaded image: a panic may hang there; reload the capture kernel in the guest, and audit again",
+      reason: `The header is true, but the digest that purgatory checks was not found in the loaded image: a panic may hang there; reload the capture kernel${there}, and audit again`,
     };
   }
   return lacks.length === 0
-    ? { ...found, verdict: "accurate", reason: truth(cpus) }
+    ? { ...found, verdict: "accurate", reason: truth(cpus, layout) }
     : {
         ...found,
         verdict: "inaccurate",
-        reason: `A dump would ${lacks.join(" and ")}; ${remedy(image, !(missing.isEmpty && stale.isEmpty), cpus)}`,
+        reason: `A dump would ${lacks.join(" and ")}; ${remedy(image, !(missing.isEmpty && stale.isEmpty), cpus, layout)}`,
       };
 }
 
-function truth({ undescribed, possible }: CpuAudit): string {
+function truth({ undescribed, possible }: CpuAudit, { inside }: MachineLayout): string {
   const told = "The loaded capture kernel would be told the truth";
-  return undescribed.length === 0
-    ? told
-    : `${told}; of ${possible} CPUs that the kernel may have, ${undescribed.length} have no note in the header yet, which kdump-hotplug keep adds as far as there is room`;
+  if (undescribed.length === 0) return told;
+  const lack = `${told}; of ${possible} CPUs that the kernel may have, ${undescribed.length} have no note in the header yet`;
+  return inside
+    ? `${lack}: once one of them is there, the capture kernel has to be loaded again`
+    : `${lack}, which kdump-hotplug keep adds as far as there is room`;
 }
 
-function remedy(image: CaptureImage, memory: boolean, cpus: CpuAudit): string {
-  const lacksCpus = cpus.present > cpus.described;
-  const reload = "reload the capture kernel in the guest";
-  if (!isCorrectable(image)) return reload;
-  if (lacksCpus && cpus.unknown !== undefined)
+function remedy(image: CaptureImage, memory: boolean, cpus: CpuAudit, layout: MachineLayout): string {
+  const reload = `reload the capture kernel${wordsFor(layout).there}`;
+  // A header is written from outside only.
+  if (layout.inside || !isCorrectable(image)) return reload;
+  if (lackingCpus(cpus, layout) > 0 && cpus.unknown !== undefined)
     return memory ? `kdump-hotplug keep corrects the memory, for the CPUs ${reload}` : reload;
   return "kdump-hotplug keep corrects that";
 }
@@ -222,12 +243,8 @@ function warningsFor(image: CaptureImage, layout: MachineLayout): readonly strin
 }
 
 function auditCpus({ header, possibleCpus }: CaptureImage, layout: MachineLayout): CpuAudit {
-  const present = presentCpus(layout);
   const described = cpuNotes(header).length;
-  const hotAdded = present.flatMap(({ qomPath }) =>
-    qomPath?.startsWith("/machine/peripheral") === true ? [qomPath] : [],
-  );
-  const counts = { present: present.length, described, missing: present.length > described ? hotAdded : [] };
+  const counts = { present: presentCpus(layout).length, described, missing: missingCpus(header, layout) };
   if (possibleCpus.state === "known") {
     const { notes } = possibleCpus;
     return {
@@ -243,6 +260,31 @@ function auditCpus({ header, possibleCpus }: CaptureImage, layout: MachineLayout
     undescribed: [],
     unknown: `Where the notes of other CPUs than the described are is not known: ${possibleCpus.reason}; a load of the capture kernel when they are there makes it known`,
   };
+}
+
+/** Names of CPUs without a note, as {@link CpuAudit.missing} has them. */
+function missingCpus(header: CoreHeader, layout: MachineLayout): readonly string[] {
+  const notes = notesOfPresentCpus(layout);
+  if (notes) {
+    const described = new Set(cpuNotes(header).map(({ p_paddr }) => p_paddr));
+    return [...notes].flatMap(([cpu, { address }]) => (described.has(address) ? [] : [`cpu${cpu}`]));
+  }
+  const present = presentCpus(layout);
+  if (present.length <= cpuNotes(header).length) return [];
+  return present.flatMap(({ qomPath }) =>
+    qomPath?.startsWith("/machine/peripheral") === true ? [qomPath] : [],
+  );
+}
+
+/** How many CPUs that are there have no note. */
+function lackingCpus({ present, described, missing }: CpuAudit, layout: MachineLayout): number {
+  return notesOfPresentCpus(layout) ? missing.length : Math.max(0, present - described);
+}
+
+/** The notes of all CPUs that are there, by sysfs; undefined where it does not say all of them. */
+function notesOfPresentCpus(layout: MachineLayout): ReadonlyMap<number, CrashNotes> | undefined {
+  const notes = layout.inside?.cpuNotes;
+  return notes?.size === presentCpus(layout).length ? notes : undefined;
 }
 
 function presentCpus(layout: MachineLayout): MachineLayout["cpus"] {

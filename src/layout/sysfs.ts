@@ -145,7 +145,8 @@ export async function readCpus(tree: ReadTree): Promise<Cpus> {
 }
 
 /**
- * Reads where the VMCOREINFO note is: `/sys/kernel/vmcoreinfo` has address and size in hex (kernel/ksysfs.c).
+ * Reads where the VMCOREINFO note is: `/sys/kernel/vmcoreinfo` has address and size in hex, `"%pa %x\n"` (kernel/ksysfs.c):
+ * the address with 0x and leading zeros.
  *
  * @returns undefined where there is no such file, or it may not be read.
  * @throws {LayoutError} where it makes no sense.
@@ -161,7 +162,10 @@ export async function readVmcoreinfoNote(tree: ReadTree): Promise<CrashNotes | u
       path,
       `is ${JSON.stringify(text.slice(0, 40))}, expected address and size in hex`,
     );
-  return { address: parseNumber(address, 16, path), size: parseNumber(size, 16, path) };
+  return {
+    address: parseNumber(address.replace(/^0x/, ""), 16, path),
+    size: parseNumber(size, 16, path),
+  };
 }
 
 async function readBlock(tree: ReadTree, index: number, blockSize: bigint): Promise<MemoryBlock | undefined> {

@@ -19,11 +19,10 @@ export function auditText(target: string, audit: Audit): string {
   if (!audit.stale.isEmpty) rows.push(["memory stale", audit.stale.toString()]);
   const { cpus } = audit;
   if (audit.image) rows.push(["CPUs", cpuCounts(cpus)]);
-  if (cpus.missing.length > 0)
-    rows.push([
-      "CPUs missing",
-      `${cpus.present - cpus.described} of ${cpus.missing.map(printable).join(", ")}`,
-    ]);
+  if (cpus.missing.length > 0) {
+    const names = cpus.missing.map(printable).join(", ");
+    rows.push(["CPUs missing", audit.layout.inside ? names : `${cpus.present - cpus.described} of ${names}`]);
+  }
   if (cpus.unknown !== undefined && cpus.missing.length > 0)
     rows.push(["CPUs unknown", printable(cpus.unknown)]);
   const warnings = audit.warnings.map((warning) => `  warning: ${warning}\n`).join("");

@@ -33,6 +33,16 @@ export class SparseMemory implements PhysicalMemory {
     return this.#pages.size * PAGE_SIZE;
   }
 
+  /** Pages that were written; all others hold zeros. */
+  get written(): RangeSet {
+    return RangeSet.of(
+      Array.from(this.#pages.keys(), (page) => ({
+        start: BigInt(page) * BigInt(PAGE_SIZE),
+        end: BigInt(page + 1) * BigInt(PAGE_SIZE),
+      })),
+    );
+  }
+
   /** Memory appears; it holds zeros. */
   add(range: PhysicalRange): void {
     this.#ram = this.#ram.union(RangeSet.of([range]));

@@ -60,7 +60,7 @@ function files(state: ViewState): ReadonlyMap<string, () => string> {
     ["/proc/sys/kernel/osrelease", () => `${kernel.release}\n`],
     ["/sys/kernel/kexec_crash_loaded", () => (state.loaded ? "1\n" : "0\n")],
     ["/sys/kernel/kexec_crash_size", () => `${crashSize(blueprint)}\n`],
-    ["/sys/kernel/vmcoreinfo", () => `${hex(blueprint.vmcoreinfo)} ${hex(BigInt(VMCOREINFO_NOTE_SIZE))}\n`],
+    ["/sys/kernel/vmcoreinfo", () => vmcoreinfoText(blueprint.vmcoreinfo)],
     [`${MEMORY}/block_size_bytes`, () => `${hex(BLOCK_SIZE)}\n`],
     [`${MEMORY}/auto_online_blocks`, () => (state.autoOnline ? "online\n" : "offline\n")],
     [`${CPU}/possible`, () => cpuList(cpus.possible)],
@@ -110,6 +110,11 @@ function iomemLine(depth: number, { start, end }: PhysicalRange, name: string): 
 
 function digits(address: bigint): string {
   return hex(address).padStart(8, "0");
+}
+
+/** `"%pa %x\n"` (kernel/ksysfs.c). */
+function vmcoreinfoText(address: bigint): string {
+  return `0x${hex(address).padStart(16, "0")} ${hex(BigInt(VMCOREINFO_NOTE_SIZE))}\n`;
 }
 
 function cpuList(count: number): string {

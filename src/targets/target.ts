@@ -1,10 +1,11 @@
-/** What users write for a machine: `qmp:PATH`, `sim:SPEC`. */
+/** What users write for a machine: `qmp:PATH`, `local`, `sim:SPEC`. */
 import { SimulationError } from "../simulation/error.ts";
 import { type MachineSpec, parseSpec, SPEC_FORM } from "../simulation/spec.ts";
 
 /** A machine, as named on the command line. */
 export type Target =
   | { readonly kind: "qmp"; readonly path: string }
+  | { readonly kind: "local" }
   | { readonly kind: "sim"; readonly text: string; readonly spec: MachineSpec };
 
 /** Raised for a TARGET that cannot be understood or is not supported. Exit code 2. */
@@ -16,14 +17,21 @@ export class TargetError extends Error {
 export const TARGET_HELP =
   "qmp:PATH of a running QEMU guest, or sim:SPEC, a simulated machine such as sim:6.1";
 
+/** The machine that we run in. */
+export const LOCAL = "local";
+
+/** What TARGET can be where one may also look at the machine that one is in. */
+export const LOOK_TARGET_HELP: string = `${TARGET_HELP}, or local, the machine that this runs in`;
+
 /** Reads `text` as a TARGET. @throws {TargetError} which says what can be given instead. */
 export function parseTarget(text: string): Target {
+  if (text === LOCAL) return { kind: LOCAL };
   const match = /^([a-z]+):(.*)$/s.exec(text);
   const [, kind, rest = ""] = match ?? [];
   if (kind === "qmp" && rest.length > 0) return { kind, path: rest };
   if (kind === "sim") return { kind, text, spec: readSpec(rest) };
   throw new TargetError(
-    `Cannot use ${JSON.stringify(text)} as a target: expected qmp:PATH, where PATH is the QMP socket of a running QEMU guest (its -qmp unix:PATH,server=on,wait=off), or sim:SPEC, where SPEC describes a simulated machine, such as 6.1 or 6.12,dimm=1G`,
+    `Cannot use ${JSON.stringify(text)} as a target: expected qmp:PATH, where PATH is the QMP socket of a running QEMU guest (its -qmp unix:PATH,server=on,wait=off), local for this machine itself, or sim:SPEC, where SPEC describes a simulated machine, such as 6.1 or 6.12,dimm=1G`,
   );
 }
 

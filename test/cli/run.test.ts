@@ -90,11 +90,14 @@ describe("wrong usage", () => {
     expect(stderr).toMatch(words);
   });
 
-  it.each(["local", "qmp:", "vnc:/x", "QMP:/x"])("a target %j is refused in one line", async (target) => {
-    const { code, stderr } = await ended(["audit", target]);
-    expect(code).toBe(2);
-    expect(stderr).toMatch(/^Cannot use ".*" as a target: expected qmp:PATH.*\n$/);
-  });
+  it.each(["Local", "local:", "qmp:", "vnc:/x", "QMP:/x"])(
+    "a target %j is refused in one line",
+    async (target) => {
+      const { code, stderr } = await ended(["audit", target]);
+      expect(code).toBe(2);
+      expect(stderr).toMatch(/^Cannot use ".*" as a target: expected qmp:PATH.*\n$/);
+    },
+  );
 
   it("that could move the cursor is shown escaped", async () => {
     const { code, stderr } = await ended(["audit", "qmp:/nowhere/\u001b[2J"]);

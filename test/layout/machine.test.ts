@@ -95,7 +95,10 @@ test("a kernel without the files says less, and no more is believed", async () =
   expect(layout.inside!.vmcoreinfoNote).toBeUndefined();
   const tree = { readText: async () => undefined, list: async () => [] };
   expect(await readVmcoreinfoNote(tree)).toBeUndefined();
-  for (const text of ["", "12345 1024 7\n", "x 1024\n", "12345\n"]) {
+  // As Linux 6.1 has it.
+  const real = { readText: async () => "0x0000000003b40000 1024\n", list: async () => [] };
+  expect(await readVmcoreinfoNote(real)).toEqual({ address: 0x3b4_0000n, size: 4132n });
+  for (const text of ["", "0x0x1 1024\n", "12345 1024 7\n", "x 1024\n", "12345\n"]) {
     const odd = { readText: async () => text, list: async () => [] };
     await expect(readVmcoreinfoNote(odd)).rejects.toThrow("/sys/kernel/vmcoreinfo");
   }

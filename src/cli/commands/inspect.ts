@@ -4,14 +4,18 @@ import { inspectMachine } from "../../keeper/audit.ts";
 import { fileJson, fileText, machineJson, machineText } from "../../report/inspect.ts";
 import { readHeaderFile } from "../../targets/file.ts";
 import { nodeSha256 } from "../../targets/sha256.ts";
+import { LOCAL } from "../../targets/target.ts";
 import { type Context, printJson } from "../context.ts";
 import { EXIT } from "../exit.ts";
+import { lookAtLocal, refuseRoot } from "../local.ts";
 import { withMachine } from "../machine.ts";
 import {
   crashMemoryOption,
   headerAddressOption,
   hintsOf,
   jsonOption,
+  rootOption,
+  type RootOptions,
   type WhereOptions,
 } from "../options.ts";
 
@@ -20,16 +24,21 @@ export function inspectCommand(context: Context, exit: (code: number) => void): 
     .description("show what a capture kernel would be told, program header by program header")
     .argument(
       "<target-or-file>",
-      "qmp:PATH, sim:SPEC, or a file: a core header, a copy of crash memory, a vmcore",
+      "qmp:PATH, local, sim:SPEC, or a file: a core header, a copy of crash memory, a vmcore",
     )
     .addOption(headerAddressOption())
     .addOption(crashMemoryOption())
+    .addOption(rootOption())
     .addOption(jsonOption())
-    .action(async (subject: string, options: WhereOptions & { readonly json?: true }) => {
-      if (/^[a-z]+:/.test(subject)) {
-        const inspection = await withMachine(context, subject, "look", async (machine) =>
-          inspectMachine(machine, nodeSha256, hintsOf(options)),
-        );
+    .action(async (subject: string, options: WhereOptions & RootOptions & { readonly json?: true }) => {
+      if (subject !== LOCAL) refuseRoot(subject, options);
+      if (subject === LOCAL || /^[a-z]+:/.test(subject)) {
+        const inspection =
+          subject === LOCAL
+            ? await lookAtLocal(context, options)
+            : await withMachine(context, subject, "look", async (machine) =>
+                inspectMachine(machine, nodeSha256, hintsOf(options)),
+              );
         if (options.json) printJson(context, machineJson(subject, inspection));
         else context.print(machineText(subject, inspection));
         exit(inspection.image ? EXIT.yes : EXIT.unknown);

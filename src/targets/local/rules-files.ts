@@ -1,5 +1,5 @@
 /** Rule directories and files of this machine, or of another one's file system below a root. */
-import { lstat, readdir, readFile, readlink, stat } from "node:fs/promises";
+import { readdir, readFile, stat } from "node:fs/promises";
 import { basename, join, posix } from "node:path";
 import type { CrashHotplug } from "../../rules/device.ts";
 import { RulesError } from "../../rules/error.ts";
@@ -10,11 +10,10 @@ import {
   type RuleSource,
   selectRuleFiles,
 } from "../../rules/source.ts";
+import { isNotThere, resolveBelow } from "./below-root.ts";
 
 /** More than any file of rules; the largest of systemd's has 10 KiB. */
 const LARGEST_FILE = 16 * 1024 ** 2;
-/** As the kernel: more links than that are a loop. */
-const MOST_LINKS = 40;
 
 /**
  * Reads what udev would read from `directories`, in its order; directories that do not exist are empty.
@@ -63,6 +62,10 @@ export async function readCrashHotplug(root = "/"): Promise<CrashHotplug> {
   }
 }
 
+async function follow(path: string, root: string): Promise<string> {
+  return await resolveBelow(path, root, (reason) => new RulesError("read rules", path, reason));
+}
+
 async function listDirectory(directory: string, root: string): Promise<RuleDirectoryEntry[]> {
   const real = await follow(directory, root);
   let names: string[];
@@ -108,47 +111,4 @@ async function readSource(shown: string, real: string): Promise<RuleSource> {
   if (entry.size > LARGEST_FILE)
     throw new RulesError("read rules", shown, `has ${entry.size} bytes, more than any file of rules`);
   return decodeRules(shown, await readFile(real));
-}
-
-/**
- * Where `path` leads below `root`, its links followed as if `root` were the root directory.
- *
- * @returns `/dev/null` itself where a link leads there, whether or not `root` has one.
- */
-async function follow(path: string, root: string): Promise<string> {
-  if (root === "/") return path;
-  let todo = path.split("/").filter((part) => part !== "");
-  let done: string[] = [];
-  for (let links = 0; todo.length > 0;) {
-    const [part = "", ...rest] = todo;
-    todo = rest;
-    if (part === ".") continue;
-    if (part === "..") {
-      done = done.slice(0, -1);
-      continue;
-    }
-    const target = await linkTarget(join(root, ...done, part));
-    if (target === undefined) {
-      done.push(part);
-      continue;
-    }
-    if (++links > MOST_LINKS) throw new RulesError("read rules", path, "leads through too many links");
-    if (target.startsWith("/")) done = [];
-    todo = [...target.split("/").filter((piece) => piece !== ""), ...todo];
-    if (target === "/dev/null") return "/dev/null";
-  }
-  return join(root, ...done);
-}
-
-async function linkTarget(path: string): Promise<string | undefined> {
-  try {
-    return (await lstat(path)).isSymbolicLink() ? await readlink(path) : undefined;
-  } catch (error) {
-    if (isNotThere(error)) return undefined;
-    throw error;
-  }
-}
-
-function isNotThere(error: unknown): boolean {
-  return error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "ENOTDIR");
 }

@@ -3,6 +3,7 @@ import type { FuzzedReader } from "../reader.ts";
 import { BYTE_READERS } from "./bytes.ts";
 import { FILE_READERS } from "./file.ts";
 import { FORGED_GUESTS } from "./forged-guest.ts";
+import { LOCAL_READERS } from "./local.ts";
 import { SESSION_READERS } from "./sessions.ts";
 import { TEXT_READERS } from "./text.ts";
 
@@ -12,4 +13,5 @@ export const READERS: readonly FuzzedReader[] = [
   ...FORGED_GUESTS,
   ...SESSION_READERS,
   ...FILE_READERS,
+  ...LOCAL_READERS,
 ];

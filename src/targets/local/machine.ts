@@ -1,0 +1,157 @@
+/** The machine that we run in, or a copied tree of one, behind the keeper's port. */
+import type { RunningKernel } from "../../image/kernel.ts";
+import {
+  parseVmcoreInfo,
+  readVmcoreInfo,
+  type VmcoreInfo,
+  VMCOREINFO_NOTE_SIZE,
+} from "../../image/vmcoreinfo.ts";
+import type { Machine, PausedWork } from "../../keeper/machine.ts";
+import { parseIomem, systemRam } from "../../layout/iomem.ts";
+import { type MachineLayout, machineLayoutFromSysfs } from "../../layout/machine.ts";
+import { RangeSet } from "../../layout/range-set.ts";
+import { parseCpuList, readCpus, readMemoryBlocks, readVmcoreinfoNote } from "../../layout/sysfs.ts";
+import { LocalError } from "./error.ts";
+import { findSymbols } from "./kallsyms.ts";
+import { Kcore } from "./kcore.ts";
+import { KERNEL_SYMBOLS, runningKernel } from "./running-kernel.ts";
+import { RootTree } from "./tree.ts";
+
+/** What kind of machine we run on; injected so that a test can be any. */
+export interface Host {
+  /** `process.platform`. */
+  readonly platform: string;
+  /** `process.arch`. */
+  readonly arch: string;
+}
+
+/** How a local machine is opened. */
+export interface LocalMachineOptions {
+  /** Its /proc and /sys. Default: those of this machine. */
+  readonly tree?: RootTree;
+  /** Ends a look at the next read. */
+  readonly signal?: AbortSignal | undefined;
+  readonly host?: Host;
+}
+
+const IOMEM = "/proc/iomem";
+const BLOCK_SIZE = "/sys/devices/system/memory/block_size_bytes";
+const POSSIBLE = "/sys/devices/system/cpu/possible";
+
+/** The local machine. Nothing is read before it is asked for. Close it. */
+export class LocalMachine implements Machine, AsyncDisposable {
+  readonly name = "local";
+  readonly tree: RootTree;
+  readonly memory: Kcore;
+  readonly #host: Host;
+  #symbols: Promise<ReadonlyMap<string, bigint>> | undefined;
+
+  constructor({ tree = new RootTree(), signal, host }: LocalMachineOptions = {}) {
+    this.tree = tree;
+    this.#host = host ?? { platform: process.platform, arch: process.arch };
+    this.memory = new Kcore({
+      tree: this.tree,
+      signal,
+      systemRam: async () => systemRam(parseIomem(await this.#iomem())),
+    });
+  }
+
+  /** @throws {LocalError} `unsupported` where this machine can have no files to look at. */
+  checkSupported(): void {
+    const { platform, arch } = this.#host;
+    if (!this.tree.isLive) return;
+    if (platform !== "linux")
+      throw new LocalError(
+        "unsupported",
+        `This machine runs ${platform}, and kdump is Linux's: give qmp:PATH for a guest, or --root DIR for a copy of another machine's /proc and /sys`,
+      );
+    if (arch !== "x64")
+      throw new LocalError(
+        "unsupported",
+        `This machine is ${arch}, and only x86-64 is understood: give --root DIR for a copy of another machine's /proc and /sys`,
+      );
+  }
+
+  /**
+   * @throws {LayoutError} naming the file: /proc/iomem has only zeros for who lacks CAP_SYS_ADMIN.
+   * @throws {LocalError} where /proc/iomem is not there.
+   */
+  async layout(): Promise<MachineLayout> {
+    const { tree } = this;
+    const hasBlocks = (await tree.readText(BLOCK_SIZE)) !== undefined;
+    return machineLayoutFromSysfs({
+      iomem: parseIomem(await this.#iomem()),
+      memory: hasBlocks ? await readMemoryBlocks(tree) : undefined,
+      cpus: await readCpus(tree),
+      vmcoreinfoNote: await readVmcoreinfoNote(tree),
+    });
+  }
+
+  /** Nobody can stop the machine that they run in. */
+  async paused<T>(_work: () => Promise<T>): Promise<PausedWork<T>> {
+    throw new LocalError(
+      "unsupported",
+      "A machine cannot be paused from inside: its header is corrected by the kernel, or by a load",
+    );
+  }
+
+  /**
+   * The kernel by its symbols, which lead straight to the loaded image; undefined where they are hidden, so that the
+   * image is to be searched for.
+   *
+   * @throws {LocalError} `malformed` where kcore is another kernel's than the rest of the files.
+   */
+  async kernel({ inside }: MachineLayout): Promise<RunningKernel | undefined> {
+    const note = inside?.vmcoreinfoNote;
+    if (!inside || !note) return undefined;
+    const ram = RangeSet.of(await this.memory.ranges());
+    const pageOffset = await this.memory.pageOffset();
+    const vmcoreinfo = await this.#vmcoreinfo(note.address, ram);
+    if (!vmcoreinfo || pageOffset === undefined) return undefined;
+    // A running kernel's variables stay where they are.
+    this.#symbols ??= findSymbols(this.tree, KERNEL_SYMBOLS);
+    return await runningKernel(this.memory, ram, {
+      vmcoreinfo,
+      symbols: await this.#symbols,
+      pageOffset,
+      crashMemory: inside.crashMemory,
+      possibleCpus: parseCpuList((await this.tree.readText(POSSIBLE)) ?? "", POSSIBLE),
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.memory[Symbol.asyncDispose]();
+  }
+
+  /** The note in memory where sysfs has it, which must be the one that kcore gives of itself. */
+  async #vmcoreinfo(address: bigint, ram: RangeSet): Promise<VmcoreInfo | undefined> {
+    const span = { start: address, end: address + BigInt(VMCOREINFO_NOTE_SIZE) };
+    const found = ram.covers(span) ? await readVmcoreInfo(this.memory, address) : undefined;
+    const bytes = await this.memory.vmcoreinfo();
+    const own = bytes && parseVmcoreInfo(address, bytes);
+    if (!own || (found && sameKernel(own, found))) return found;
+    const kcore = this.tree.shown("/proc/kcore");
+    throw new LocalError(
+      "malformed",
+      `${kcore} does not have its VMCOREINFO note (${own.release}) at 0x${address.toString(16)}, where ${this.tree.shown("/sys/kernel/vmcoreinfo")} says it is: they are not of the same boot; copy both again`,
+    );
+  }
+
+  async #iomem(): Promise<string> {
+    const found = await this.tree.read(IOMEM);
+    if (found.state === "text") return found.text;
+    const shown = this.tree.shown(IOMEM);
+    throw found.state === "denied"
+      ? new LocalError("denied", `${shown} may not be read: run this as root`)
+      : new LocalError(
+          "absent",
+          `${shown} does not exist: ${this.tree.isLive ? "mount /proc" : "copy it from the machine, as root"}`,
+        );
+  }
+}
+
+function sameKernel(a: VmcoreInfo, b: VmcoreInfo): boolean {
+  return ["OSRELEASE", "SYMBOL(_stext)", "NUMBER(phys_base)", "KERNELOFFSET"].every(
+    (key) => a.entries.get(key) === b.entries.get(key),
+  );
+}

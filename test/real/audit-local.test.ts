@@ -1,0 +1,123 @@
+/** `audit local` inside real guests, beside `audit qmp:` of the same guest at the same moment from outside. */
+import { afterAll, describe, expect, it } from "vitest";
+import { unloadCommand, waitUntilOnline } from "../../src/lab/guest-actions.ts";
+import type { LabGuest } from "../../src/lab/guest.ts";
+import { runProgram, text } from "../../src/lab/guest-process.ts";
+import { GUEST_KDUMP_HOTPLUG, GUEST_NODE } from "../../src/lab/node.ts";
+import { OWN_PROGRAM_MAIN } from "../../src/lab/fetch/own-program.ts";
+import { QemuGuest } from "../../src/targets/qemu/guest.ts";
+import { type CliJson, cliJson, fieldsOf } from "./cli.ts";
+import { openLab } from "./lab.ts";
+
+const DIMM = 1n << 30n;
+const LIMIT_MS = 240_000;
+const NOBODY = 65_534;
+
+async function run(guest: LabGuest, argv: readonly string[]): Promise<CliJson> {
+  const { status, stdout, stderr } = await runProgram(guest.agent, argv, LIMIT_MS);
+  const json: unknown = JSON.parse(text(stdout) || "null");
+  expect.soft(json, text(stderr)).toMatchObject({ schemaVersion: 1, target: "local" });
+  return { code: status, json: fieldsOf(json), stderr: text(stderr) };
+}
+
+const inside = async (guest: LabGuest): Promise<CliJson> =>
+  await run(guest, [GUEST_KDUMP_HOTPLUG, "audit", "local", "--json"]);
+
+/** What both sides can say. */
+function inCommon({ code, json }: CliJson): unknown {
+  const { missing, stale } = fieldsOf(json["memory"]);
+  const { present, described, possible, undescribed } = fieldsOf(json["cpus"]);
+  const { verdict, image } = json;
+  return { code, verdict, image, missing, stale, present, described, possible, undescribed };
+}
+
+/** Audits from inside and from outside, and checks that both say the same. */
+async function both(guest: LabGuest): Promise<CliJson> {
+  const told = await inside(guest);
+  const seen = await cliJson("audit", `qmp:${guest.qmpPath}`);
+  expect.soft(told.stderr).toBe("");
+  expect(inCommon(told)).toEqual(inCommon(seen));
+  return told;
+}
+
+describe.each([
+  ["5.10", "kexec_file_load"],
+  ["6.1", "kexec_file_load"],
+  ["6.12", "kexec_load"],
+] as const)("Linux %s from inside, an image loaded by %s", async (kernel, load) => {
+  const lab = await openLab(`audit local on ${kernel}`, kernel, { node: true });
+  afterAll(() => lab?.close());
+
+  it.skipIf(!lab)(
+    "is told as from outside: after the load, with a DIMM, locked down, to nobody, unloaded",
+    { timeout: 900_000 },
+    async () => {
+      await using guest = await lab!.bootLoaded({ ramMiB: 1536, load });
+      await using others = await QemuGuest.open(guest.labQmpPath);
+      const loaded = await both(guest);
+      expect(loaded).toMatchObject({
+        code: 0,
+        json: {
+          verdict: "accurate",
+          kdump: { crashLoaded: true, captureKernel: false, kexecLoadDisabled: false },
+        },
+      });
+      const kdump = fieldsOf(loaded.json["kdump"]);
+      const hotplug = fieldsOf(kdump["crashHotplug"]);
+      // kexec-tools of Debian 12 does not tell the kernel that it may change the header that it loads.
+      expect(hotplug).toEqual(
+        kernel === "6.12" ? { memory: false, cpu: false } : { memory: null, cpu: null },
+      );
+      const inspected = await run(guest, [GUEST_KDUMP_HOTPLUG, "inspect", "local", "--json"]);
+      expect(inspected.code).toBe(0);
+      expect(fieldsOf(inspected.json["image"])["headers"]).toHaveProperty("0.kind", "cpu-note");
+
+      const dimm = await others.plugDimm({ size: DIMM });
+      const range = { start: dimm.address, end: dimm.address + DIMM };
+      await waitUntilOnline(guest.agent, [range]);
+      const grown = await both(guest);
+      expect(grown).toMatchObject({
+        code: 1,
+        json: {
+          verdict: "inaccurate",
+          memory: {
+            missing: [{ start: `0x${range.start.toString(16)}`, end: `0x${range.end.toString(16)}` }],
+          },
+        },
+      });
+
+      const asNobody = `process.exitCode = require("child_process").spawnSync(${JSON.stringify(GUEST_NODE)}, [${JSON.stringify(OWN_PROGRAM_MAIN)}, "audit", "local", "--json"], { uid: ${NOBODY}, gid: ${NOBODY}, stdio: "inherit" }).status`;
+      const nobody = await run(guest, [GUEST_NODE, "-e", asNobody]);
+      expect(nobody).toMatchObject({ code: 3, stderr: "", json: { verdict: "unknown" } });
+      expect(nobody.json["reason"]).toMatch(/read it as root/);
+
+      const lockdown = "/sys/kernel/security/lockdown";
+      expect(kdump["lockdown"]).toBe("none");
+      expect(kdump["repair"]).toEqual({ permitted: true, reason: null });
+      await guest.agent.output(`echo integrity > ${lockdown}`);
+      const locked = await both(guest);
+      expect(locked.json).toMatchObject({
+        verdict: "inaccurate",
+        kdump: { lockdown: "integrity", repair: { permitted: false } },
+      });
+      await guest.agent.output(`echo confidentiality > ${lockdown}`);
+      const hidden = await inside(guest);
+      expect(hidden).toMatchObject({ code: 3, stderr: "", json: { verdict: "unknown" } });
+      expect(hidden.json["reason"]).toMatch(/kcore may not be opened \(EPERM\): .*lockdown=confidentiality/);
+      // Nobody can unload an image in a kernel that is locked down: that is for another guest.
+      await guest.agent.finish("guest");
+    },
+  );
+
+  it.skipIf(!lab)("is told as from outside when it is unloaded", { timeout: 600_000 }, async () => {
+    await using guest = await lab!.bootLoaded({ ramMiB: 1536, load });
+    await guest.agent.output(unloadCommand({ load }));
+    const unloaded = await both(guest);
+    expect(unloaded).toMatchObject({
+      code: 3,
+      json: { verdict: "not-loaded", kdump: { crashLoaded: false } },
+    });
+    expect(unloaded.json["reason"]).toMatch(/^Crash memory \(256 MiB\) is reserved, but no capture kernel/);
+    await guest.agent.finish("guest");
+  });
+});
