@@ -24,6 +24,7 @@ export PATH=/bin:/sbin:/usr/bin:/usr/sbin
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs dev /dev
+mount -t securityfs security /sys/kernel/security
 mount -t tmpfs tmp /tmp
 dmesg -n 4
 role=guest

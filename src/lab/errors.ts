@@ -18,6 +18,11 @@ export class GuestCommandError extends Error {
   }
 }
 
+/** A program in the guest did not end in time, printed too much, or not what was waited for. */
+export class GuestProgramError extends Error {
+  override readonly name = "GuestProgramError";
+}
+
 /** A run came to its end, but what it was to measure could not be measured. */
 export class MeasurementError extends Error {
   override readonly name = "MeasurementError";

@@ -8,6 +8,7 @@ import { captureInitramfs, guestInitramfs } from "./initramfs.ts";
 import { MODULE_DIRECTORY } from "./guest-actions.ts";
 import { type AcceleratorChoice, makeLabDirectory } from "./guest.ts";
 import type { LabParts } from "./scenario.ts";
+import { nodeEntries } from "./node.ts";
 import { makedumpfileEntries } from "./tools.ts";
 import { udevEntries } from "./udev.ts";
 
@@ -19,7 +20,7 @@ export async function buildParts(supplies: LabSupplies, accelerator: Accelerator
   const directory = await makeLabDirectory();
   const remove = async (): Promise<void> => rm(directory, { recursive: true, force: true });
   try {
-    const { busybox, kexec, kernel, qemu, udev, tools } = supplies;
+    const { busybox, kexec, kernel, qemu, udev, tools, node } = supplies;
     const capture = await captureInitramfs({
       busybox,
       initScript: INIT_SCRIPT,
@@ -35,6 +36,7 @@ export async function buildParts(supplies: LabSupplies, accelerator: Accelerator
       extraFiles: [
         ...(udev === undefined ? [] : await udevEntries(udev)),
         ...(await moduleEntries(kernel.modules)),
+        ...(node === undefined ? [] : await nodeEntries(node)),
       ],
     };
     await writeFile(initramfs, await guestInitramfs(guest));

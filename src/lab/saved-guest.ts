@@ -12,6 +12,7 @@ import { QmpClient } from "../targets/qemu/qmp.ts";
 import { queryStatus } from "../targets/qemu/replies.ts";
 import { LostGuestError } from "./errors.ts";
 import { type GuestOptions, LabGuest, type SavedState } from "./guest.ts";
+import { quoted } from "./shell.ts";
 
 /** Both take some hundredths of a second. */
 const MIGRATION_TIMEOUT_MS = 30_000;
@@ -22,7 +23,7 @@ export async function saveGuest(guest: LabGuest, file: string): Promise<SavedSta
   await using qmp = await QmpClient.connect(guest.labQmpPath);
   await ignoreShared(qmp);
   await qmp.execute("stop");
-  // Not `file:`, which QEMU has only since 8.2.
+  // Not `file:`, which QEMU has only since 8.2; `exec:` is a line of shell.
   await qmp.execute("migrate", { uri: `exec:cat > ${quoted(file)}` });
   await until("saved", async () => {
     const { status } = v.parse(v.object({ status: v.string() }), await qmp.execute("query-migrate"));
@@ -72,9 +73,4 @@ async function until(what: string, isDone: () => Promise<boolean>): Promise<void
       throw new LostGuestError(`The guest was not ${what} within ${MIGRATION_TIMEOUT_MS / 1000} s`);
     await delay(LOOK_MS);
   }
-}
-
-/** For QEMU's `exec:`, which is a shell's. */
-function quoted(path: string): string {
-  return `'${path.replaceAll("'", String.raw`'\''`)}'`;
 }

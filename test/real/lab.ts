@@ -55,10 +55,14 @@ export class Lab {
 export async function openLab(
   what: string,
   kernel = "6.1",
-  { udev, tools }: { readonly udev?: UdevSuite; readonly tools?: boolean } = {},
+  {
+    udev,
+    tools,
+    node,
+  }: { readonly udev?: UdevSuite; readonly tools?: boolean; readonly node?: boolean } = {},
 ): Promise<Lab | undefined> {
   try {
-    const supplies = await supply({ kernel, udev, tools, install: false, log: () => undefined });
+    const supplies = await supply({ kernel, udev, tools, node, install: false, log: () => undefined });
     return new Lab(await buildParts(supplies, new AcceleratorChoice()), supplies);
   } catch (error) {
     // Only what is missing here is a reason to skip; after `lab fetch` got everything, nothing is.

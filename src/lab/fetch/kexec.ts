@@ -1,5 +1,4 @@
 /** kexec-tools and exactly the libraries that it loads. */
-import { realpath } from "node:fs/promises";
 import { join } from "node:path";
 import type { CacheEntry } from "./cache.ts";
 import { readInterpreter } from "./elf.ts";
@@ -9,7 +8,7 @@ import {
   command,
   copiedProgram,
   copyPrograms,
-  listLibraries,
+  installedParts,
   type Program,
   type SuppliedFile,
   suppliedFiles,
@@ -84,18 +83,9 @@ export async function givenKexec(
   signal: AbortSignal | undefined,
 ): Promise<KexecSupply> {
   const loader = await readInterpreter(path);
-  const program = { loader, binary: path, directories: [] };
-  const version = await kexecVersion(machine, program, signal);
-  if (loader === undefined) return { binary: path, version, libraries: [], loader: undefined };
-  const libraries = await listLibraries(machine, { ...program, loader }, signal);
-  return {
-    binary: path,
-    version,
-    libraries: await Promise.all(
-      libraries.map(async (library) => ({ guestPath: library, hostPath: await realpath(library) })),
-    ),
-    loader: { guestPath: loader, hostPath: await realpath(loader) },
-  };
+  // Whether it is a kexec at all comes first: that is the clearer message.
+  const version = await kexecVersion(machine, { loader, binary: path, directories: [] }, signal);
+  return { binary: path, version, ...(await installedParts(machine, path, signal)) };
 }
 
 async function kexecVersion(

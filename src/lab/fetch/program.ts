@@ -1,5 +1,5 @@
 /** A program of an unpacked package, and exactly the shared objects that it loads. */
-import { copyFile, lstat, mkdir, readlink } from "node:fs/promises";
+import { copyFile, lstat, mkdir, readlink, realpath } from "node:fs/promises";
 import { basename, dirname, join, normalize } from "node:path";
 import { listFiles, type CacheEntry } from "./cache.ts";
 import { readInterpreter } from "./elf.ts";
@@ -150,6 +150,42 @@ export function parseLibraryList(text: string): readonly string[] {
   return [...text.matchAll(/^\s*(\S+) => (\/.*) \(0x[0-9a-f]+\)$/gm)]
     .filter(([, name = ""]) => !name.startsWith("/"))
     .map(([, , path = ""]) => normalize(path));
+}
+
+/** What a program of this machine needs to run elsewhere. */
+export interface InstalledParts {
+  /** At the path that the program names (PT_INTERP); undefined: the program is static. */
+  readonly loader: SuppliedFile | undefined;
+  readonly libraries: readonly SuppliedFile[];
+}
+
+/**
+ * The loader of a program of this machine, and the libraries that this machine has for it.
+ *
+ * @param binary absolute.
+ * @throws {FetchError} where it is no x86-64 program, or a library is missing.
+ */
+export async function installedParts(
+  machine: Machine,
+  binary: string,
+  signal: AbortSignal | undefined,
+): Promise<InstalledParts> {
+  const loader = await readInterpreter(binary);
+  if (loader === undefined) return { loader, libraries: [] };
+  const libraries = await listLibraries(machine, { loader, binary, directories: [] }, signal);
+  return {
+    loader: await installedFile(loader),
+    libraries: await Promise.all(libraries.map(installedFile)),
+  };
+}
+
+/** A file of this machine, for the same path in a guest: links are followed. @throws {FetchError} where it is not there. */
+export async function installedFile(path: string): Promise<SuppliedFile> {
+  try {
+    return { guestPath: path, hostPath: await realpath(path) };
+  } catch (cause) {
+    throw new FetchError(cause instanceof Error ? cause.message : String(cause), { cause });
+  }
 }
 
 /** Every directory of an unpacked tree that has a shared object in it. */

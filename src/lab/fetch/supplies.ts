@@ -16,6 +16,7 @@ import {
 } from "./kernel.ts";
 import { fetchKexec, givenKexec, KEXEC_ENTRY, kexecFromEntry, type KexecSupply } from "./kexec.ts";
 import { findProgram, thisMachine, type Machine } from "./machine.ts";
+import { installedNode, type NodeSupply } from "./node.ts";
 import { probeQemu, type QemuSupply } from "./qemu.ts";
 import { supplyQemu } from "./qemu-supply.ts";
 import { RunError } from "./run.ts";
@@ -42,6 +43,8 @@ export interface LabSupplies {
   readonly udev: UdevSupply | undefined;
   /** Only where they were asked for. */
   readonly tools: ToolsSupply | undefined;
+  /** Only where it was asked for. */
+  readonly node: NodeSupply | undefined;
 }
 
 /** What `lab fetch` leaves in the cache. */
@@ -75,6 +78,8 @@ export interface SupplyOptions extends FetchOptions {
   readonly udev?: UdevSuite | undefined;
   /** Whether outside tools are wanted, to judge dumps with: the capture kernel gets makedumpfile. Default false. */
   readonly tools?: boolean | undefined;
+  /** Whether the guest is to have the Node that runs here, and our own built program. Default false. */
+  readonly node?: boolean | undefined;
   /** Whether QEMU may be installed on this machine, given root. Default true. */
   readonly install?: boolean | undefined;
 }
@@ -120,6 +125,10 @@ export async function supply(options: SupplyOptions, machine: Machine = thisMach
       : await session.get("kexec", "--kexec FILE", () => givenKexec(machine, kexecPath, signal));
   const udev = options.udev === undefined ? undefined : await session.udev(options.udev);
   const tools = options.tools === true ? await session.tools() : undefined;
+  const node =
+    options.node === true
+      ? await session.get("Node for guests", undefined, () => installedNode(machine, { signal }))
+      : undefined;
   await session.launcher();
   if (
     qemu === undefined ||
@@ -133,7 +142,7 @@ export async function supply(options: SupplyOptions, machine: Machine = thisMach
   options.log(
     `QEMU ${qemu.version} (${qemu.path}), kernel ${kernelSupply.release}, kexec-tools ${kexec.version}`,
   );
-  return { qemu, kernel: kernelSupply, busybox, kexec, udev, tools };
+  return { qemu, kernel: kernelSupply, busybox, kexec, udev, tools, node };
 }
 
 /**

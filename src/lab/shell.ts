@@ -1,0 +1,6 @@
+/** Words for a POSIX shell. */
+
+/** `word` as one word, whatever is in it. */
+export function quoted(word: string): string {
+  return `'${word.replaceAll("'", String.raw`'\''`)}'`;
+}
