@@ -1,4 +1,5 @@
 /** What `udevadm monitor` in the guest saw of memory: when the kernel told of an event, when udevd was done with it. */
+import { parseMonitorLine } from "../targets/local/udevadm-text.ts";
 import type { AgentChannel } from "./channel.ts";
 import { LostGuestError, MeasurementError } from "./errors.ts";
 
@@ -46,11 +47,12 @@ export function parseMonitor(text: string): readonly MemoryEvent[] {
   const told: MemoryEvent[] = [];
   /** Of each action on each block, when udevd was done with it, one after the other. */
   const done = new Map<string, number[]>();
-  const lines = text.matchAll(
-    /^(KERNEL|UDEV) *\[(\d+\.\d+)\] +(\S+) +\S*\/memory\/memory(\d+) \(memory\)$/gm,
-  );
-  for (const [, source, seconds, action = "", block] of lines) {
-    const at = Number(seconds) * 1000;
+  for (const line of text.split("\n")) {
+    const event = parseMonitorLine(line);
+    const block = event && /\/memory\/memory(\d+)$/.exec(event.devpath)?.[1];
+    if (event === undefined || event.subsystem !== "memory" || block === undefined) continue;
+    const { source, action } = event;
+    const at = event.seconds * 1000;
     if (source === "KERNEL") told.push({ action, block: Number(block), told: at, done: undefined });
     else done.set(`${action} ${block}`, [...(done.get(`${action} ${block}`) ?? []), at]);
   }

@@ -14,6 +14,9 @@ import {
 } from "../../../src/layout/qmp.ts";
 import { RangeSet } from "../../../src/layout/range-set.ts";
 import { parseCpuList } from "../../../src/layout/sysfs.ts";
+import { parseShellAssignments, ShellFileError } from "../../../src/targets/local/shell-assignments.ts";
+import { MonitorParser } from "../../../src/targets/local/udevadm-text.ts";
+import { parseUevent } from "../../../src/targets/local/uevent.ts";
 import { FlatViewError, parseFlatView } from "../../../src/targets/qemu/flat-view.ts";
 import { encodePacket, GdbPacketParser, GdbProtocolError } from "../../../src/targets/qemu/gdb-packet.ts";
 import { LineError, LineParser } from "../../../src/targets/qemu/line-parser.ts";
@@ -318,6 +321,53 @@ const udevMonitor: FuzzedReader = {
   read: (input) => void parseMonitor(Buffer.from(input).toString("latin1")),
 };
 
+const uevent: FuzzedReader = {
+  name: "uevent",
+  corpus: [
+    "online@/devices/system/memory/memory32\0ACTION=online\0DEVPATH=/devices/system/memory/memory32\0SUBSYSTEM=memory\0SEQNUM=9\0",
+    "add@/devices/system/cpu/cpu3\0ACTION=add\0DEVPATH=/devices/system/cpu/cpu3\0SUBSYSTEM=cpu\0MODALIAS=cpu:x\n\0SEQNUM=10\0",
+  ].map(bytesOf),
+  dictionary: ["\0", "@", "ACTION=", "DEVPATH=", "SUBSYSTEM=", "libudev\0", "memory", "cpu"].map(bytesOf),
+  refusals: [],
+  read: (input) => {
+    const event = parseUevent(input);
+    promise(
+      event === undefined ||
+        Buffer.from(input).toString("latin1").startsWith(`${event.action}@${event.devpath}\0`),
+      "an event that its header does not tell of",
+    );
+  },
+};
+
+const udevadmStream: FuzzedReader = {
+  name: "udevadm-stream",
+  corpus: [
+    bytesOf("KERNEL - the kernel uevent\n\nKERNEL[12.1] add      /devices/system/memory/memory33 (memory)\n"),
+  ],
+  dictionary: ["KERNEL - ", "KERNEL[", "] ", "/devices", "(memory)", "\n", "\r\n"].map(bytesOf),
+  refusals: [LineError],
+  read: (input) => {
+    const parser = new MonitorParser();
+    let news = 0;
+    inPieces(input, (piece) => {
+      parser.append(piece);
+      while (parser.tryRead() !== undefined) news++;
+    });
+    promise(news * 8 <= input.length, "more news than lines");
+  },
+};
+
+const shellAssignments: FuzzedReader = {
+  name: "shell-assignments",
+  corpus: [
+    '# c\nUSE_KDUMP=1\nexport A=\'x y\'\nB="$A \\"z"\n',
+    'KDUMP_COMMANDLINE_APPEND="irqpoll nr_cpus=1"\nKEXEC_ARGS="-s"\n',
+  ].map(bytesOf),
+  dictionary: ["=", '"', "'", "\\", "\\\n", "$A", "${A}", "$(", "`", "#", ";", "export "].map(bytesOf),
+  refusals: [ShellFileError],
+  read: (input) => void parseShellAssignments(Buffer.from(input).toString("latin1"), "a file"),
+};
+
 export const TEXT_READERS: readonly FuzzedReader[] = [
   qmpLines,
   qmpReplies,
@@ -328,4 +378,7 @@ export const TEXT_READERS: readonly FuzzedReader[] = [
   cpuList,
   agent,
   udevMonitor,
+  uevent,
+  udevadmStream,
+  shellAssignments,
 ];
