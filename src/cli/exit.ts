@@ -1,6 +1,6 @@
 /** Exit codes, the same for every command. */
 import { CoreHeaderError } from "../elfcore/error.ts";
-import { ImageError } from "../image/error.ts";
+import { ImageError, type ImageErrorKind } from "../image/error.ts";
 import { FetchError, SupplyError } from "../lab/fetch/errors.ts";
 import { ResultsError } from "../lab/campaign/results.ts";
 import { GuestCommandError } from "../lab/errors.ts";
@@ -91,7 +91,8 @@ export function exitOfError(error: unknown): number {
   if (unfinished || error instanceof PlugError) return EXIT.no;
   if (error instanceof ImageError) {
     if (error.kind === "not-a-core-header") return EXIT.usage;
-    return error.kind === "header-too-large" || error.kind === "changed" ? EXIT.no : EXIT.unknown;
+    const answers: readonly ImageErrorKind[] = ["header-too-large", "unsafe-rearm", "changed"];
+    return answers.includes(error.kind) ? EXIT.no : EXIT.unknown;
   }
   if (error instanceof GuestCommandError) return EXIT.no;
   return isMissingFile(error) ? EXIT.usage : EXIT.unknown;

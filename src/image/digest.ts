@@ -66,11 +66,15 @@ export async function findDigestOfImage(
     if (known && isStillThere(known, bytes, purgatory.address)) return { digest: known, commandLine };
     const moved = segmentHolding(kimage.segments, headerAddress) ? undefined : headerAddress;
     const { segments } = kimage;
-    const tables = findRegionTables(bytes, purgatory.address, crashMemory, { segments, moved });
-    return {
-      digest: await checkTables(memory, sha256, tables, bytes, purgatory.address, headerAddress),
-      commandLine,
+    const check = (residual: boolean): Promise<DigestFinding> => {
+      const tables = findRegionTables(bytes, purgatory.address, crashMemory, { segments, moved, residual });
+      return checkTables(memory, sha256, tables, bytes, purgatory.address, headerAddress);
     };
+    const digest = await check(false);
+    if ("value" in digest) return { digest, commandLine };
+    // An image that was re-armed is listed in part; the end of its table may still look like one of what is listed.
+    const residual = await check(true);
+    return { digest: residual.state === "not-found" ? digest : residual, commandLine };
   }
   for (const range of crashMemory.ranges) {
     if (rangeBytes(range) > BigInt(MAX_CRASH_MEMORY)) continue;

@@ -5,6 +5,7 @@
  * - `not-a-core-header`: what lies at the given address is none;
  * - `outside-image`: a write that would leave the capture image was asked for;
  * - `header-too-large`: the new header does not fit the header's segment;
+ * - `unsafe-rearm`: one kexec_load over the image would not be safe, or cannot be proven to be;
  * - `changed`: the machine changed the image while it was being looked at; look again;
  * - `panicking`: the machine is on its way into the capture kernel: it is too late to change anything;
  * - `half-written`: a write failed and could not be undone: the image is not armed any more;
@@ -15,6 +16,7 @@ export type ImageErrorKind =
   | "not-a-core-header"
   | "outside-image"
   | "header-too-large"
+  | "unsafe-rearm"
   | "changed"
   | "panicking"
   | "half-written"

@@ -18,7 +18,7 @@ import {
   possibleCpusOf,
   type RunningKernel,
 } from "./kernel.ts";
-import { type Kimage, segmentHolding } from "./kimage.ts";
+import { type ImageSegment, type Kimage, segmentHolding } from "./kimage.ts";
 import type { PhysicalMemory } from "./memory.ts";
 import { disproveMoved, findNamedHeader, type NamedHeader } from "./named-header.ts";
 import { MAX_HEADER_SEGMENT } from "./purgatory.ts";
@@ -271,7 +271,13 @@ async function locateLoaded(look: Look, kernel: RunningKernel, kimage: Kimage): 
   if (named?.moved) return locateMoved(look, kernel, kimage, named);
   let reason = "none of its segments begins like one";
   // The kernel takes the last segment that begins like an ELF file (crash_handle_hotplug_event).
-  for (const { address, size } of kimage.segments.toReversed()) {
+  // The one that the image names comes first: a re-arm may leave another behind it.
+  const isNamed = ({ address }: ImageSegment): boolean => address === named?.address;
+  const candidates = kimage.segments.toReversed();
+  for (const { address, size } of [
+    ...candidates.filter(isNamed),
+    ...candidates.filter((segment) => !isNamed(segment)),
+  ]) {
     if (!looksLikeCoreHeader(await look.memory.read(address, PAGE_SIZE), 0)) continue;
     const verdict = await prove(look, address);
     if (!isProven(verdict)) {

@@ -31,6 +31,7 @@ import type { PhysicalMemory } from "./memory.ts";
 import { checkPermitted } from "./permitted.ts";
 import type { PlannedWrite, WritePlan } from "./plan.ts";
 import { type DigestRegion, encodeRegions, MAX_HEADER_SEGMENT } from "./purgatory.ts";
+import { imageSegments } from "./residual.ts";
 
 /** A new place is a multiple of this, which is what kexec-tools gives a header: room for 291 program headers. */
 const PLACE_UNIT = 16 * 1024;
@@ -136,12 +137,12 @@ async function findPlace(
   if (!boot) throw no("no boot parameters that make sense were found in its segments");
   if (elfcorehdrOf(boot.commandLine.text) !== headerAddress)
     throw no("its boot parameters do not name the header that they should");
-  const elsewhere = await mapContinuesElsewhere(memory, kimage.segments, boot);
+  const segments = imageSegments(kimage, image.digest);
+  const elsewhere = await mapContinuesElsewhere(memory, segments, boot);
   if (elsewhere !== undefined) throw no(elsewhere);
   const controlPagesEnd = await readControlPagesEnd(memory, kimage, kernel.pageOffset, crash);
   if (controlPagesEnd === undefined) throw no("the kernel does not say where its control pages end");
-  // The header may have moved before: its place is no segment, and is not in the map any more.
-  const occupation = { crash, segments: kimage.segments, controlPagesEnd, map: boot.map };
+  const occupation = { crash, segments, controlPagesEnd, map: boot.map };
   const free = findFreePlace(occupation, placeSize(wanted.programHeaders.length));
   if (typeof free === "string") throw no(free);
   return { ...free, boot };

@@ -5,6 +5,7 @@
  * purgatory's segment, in no fixed order (facts: kernel arch/x86/purgatory, kexec-tools purgatory/). A panic
  * enters the capture kernel only if the digest over the regions, in table order, equals those 32 bytes.
  */
+import type { PhysicalRange } from "../layout/range.ts";
 import type { RangeSet } from "../layout/range-set.ts";
 import { findBytes, findU64s, PAGE_SIZE, u32, u64, u64Bytes } from "./bytes.ts";
 import type { Sha256 } from "./hash.ts";
@@ -50,20 +51,26 @@ export function encodeRegions(regions: readonly DigestRegion[]): Uint8Array {
   return bytes;
 }
 
+/** Which regions a table may list. */
+export interface TableRules {
+  /** The image's segments where the kernel told them: then each region is one of them. */
+  readonly segments?: readonly ImageSegment[];
+  /** The address of a header that has left its segment: then a region may begin there too, outside of them. */
+  readonly moved?: bigint | undefined;
+  /** Whether regions may be none of the segments, apart from all of them: of an image that was re-armed (rearm.ts). */
+  readonly residual?: boolean;
+}
+
 /**
  * The region table in `bytes` at `offset`, or undefined where those 256 bytes are not one: each entry unused or
  * page aligned, inside crash memory and apart from the others, and entry 0 in use. (Without the last rule a match
  * some entries early passes, and a panic then hangs: seen on 6.1.)
- *
- * @param segments the image's segments where the kernel told them: then each region is one of them.
- * @param moved the address of a header that has left its segment: then a region may begin there too, outside of them.
  */
 export function regionTableAt(
   bytes: Uint8Array,
   offset: number,
   crashMemory: RangeSet,
-  segments?: readonly ImageSegment[],
-  moved?: bigint,
+  rules: TableRules = {},
 ): readonly DigestRegion[] | undefined {
   if (offset < 0 || offset + REGION_TABLE_SIZE > bytes.length) return undefined;
   const regions: DigestRegion[] = [];
@@ -80,18 +87,24 @@ export function regionTableAt(
     }
     if (size === 0n) return undefined;
     const end = address + size;
-    const isSegment = segments?.some((s) => s.address === address && BigInt(s.size) === size);
-    const isMoved =
-      address === moved &&
-      size <= BigInt(MAX_HEADER_SEGMENT) &&
-      !segments?.some((s) => address < s.address + BigInt(s.size) && s.address < end);
-    if (segments && !isSegment && !isMoved) return undefined;
+    if (rules.segments && !isPermitted({ start: address, end }, rules.segments, rules)) return undefined;
     if (!crashMemory.covers({ start: address, end })) return undefined;
     if (regions.some((r) => r.size > 0 && address < r.address + BigInt(r.size) && r.address < end))
       return undefined;
     regions.push({ address, size: Number(size) });
   }
   return regions;
+}
+
+function isPermitted(
+  { start, end }: PhysicalRange,
+  segments: readonly ImageSegment[],
+  { moved, residual }: TableRules,
+): boolean {
+  const touching = segments.filter((s) => start < s.address + BigInt(s.size) && s.address < end);
+  if (touching.length === 0)
+    return residual === true || (start === moved && end - start <= BigInt(MAX_HEADER_SEGMENT));
+  return touching.some((s) => s.address === start && BigInt(s.size) === end - start);
 }
 
 /**
@@ -104,15 +117,11 @@ export function findRegionTables(
   bytes: Uint8Array,
   base: bigint,
   crashMemory: RangeSet,
-  options: {
-    readonly segments?: readonly ImageSegment[];
-    readonly anchors?: readonly bigint[];
-    readonly moved?: bigint | undefined;
-  } = {},
+  options: TableRules & { readonly anchors?: readonly bigint[] } = {},
 ): readonly RegionTable[] {
   const tables: RegionTable[] = [];
   const tryAt = (offset: number): void => {
-    const regions = regionTableAt(bytes, offset, crashMemory, options.segments, options.moved);
+    const regions = regionTableAt(bytes, offset, crashMemory, options);
     if (regions && tables.length < MAX_TABLES) tables.push({ address: base + BigInt(offset), regions });
   };
   if (options.anchors) {

@@ -2,6 +2,7 @@
 import { halfOpen, type PhysicalRange, rangeBytes } from "../layout/range.ts";
 import { RangeSet } from "../layout/range-set.ts";
 import { alignDown, alignUp } from "../image/bytes.ts";
+import type { Paging } from "./control-pages.ts";
 import { SimulationError } from "./error.ts";
 
 /** Places of one machine. Addresses are physical unless said. */
@@ -23,6 +24,7 @@ export interface Blueprint {
   readonly heap: bigint;
   /** Where hot-added memory begins. */
   readonly hotBase: bigint;
+  readonly paging: Paging;
 }
 
 /** What can be chosen of a machine like QEMU's q35. Sizes in bytes. */
@@ -32,6 +34,8 @@ export interface Q35Options {
   readonly crash: bigint;
   /** `crashkernel=…,high`: crash memory above 4 GiB, and 256 MiB below it for the capture kernel's devices. */
   readonly high: boolean;
+  /** How the kernel maps memory: four levels and pages of 1 GiB, unless said otherwise. */
+  readonly paging?: Paging;
 }
 
 const MIB = 1n << 20n;
@@ -47,6 +51,8 @@ const CRASH_LOW = 256n * MIB;
 const KERNEL_MEMORY_END = 192n * MIB;
 /** CRASH_ALIGN of x86. */
 const CRASH_ALIGN = 16n * MIB;
+
+const DEFAULT_PAGING: Paging = { levels: 4, gibPages: true };
 
 /** Places inside of the kernel's image, as offsets from `_stext`. */
 export const KERNEL_DATA = {
@@ -64,7 +70,7 @@ export const KERNEL_DATA = {
  *
  * @throws {SimulationError} where RAM is no whole number of MiB or too little for crash memory.
  */
-export function q35Blueprint({ ram, crash, high }: Q35Options): Blueprint {
+export function q35Blueprint({ ram, crash, high, paging = DEFAULT_PAGING }: Q35Options): Blueprint {
   if (ram % MIB !== 0n || crash % MIB !== 0n)
     throw new SimulationError("that machine", "sizes of RAM and crash memory must be whole MiB");
   const low = ram >= LARGEST_LOW ? 2n * GIB : ram;
@@ -104,6 +110,7 @@ export function q35Blueprint({ ram, crash, high }: Q35Options): Blueprint {
     heap: 0x880_0000n,
     // pc_get_device_memory_range (QEMU hw/i386/pc.c): behind RAM, from a whole GiB on.
     hotBase: alignUp(FOUR_GIB + above, GIB),
+    paging,
   };
 }
 

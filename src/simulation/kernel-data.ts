@@ -1,5 +1,5 @@
 /** The kernel's own data as bytes: VMCOREINFO note, `struct resource`, `kexec_crash_image`, `struct kimage`, CPU notes. */
-import { alignDown, equalBytes, u64, u64Bytes } from "../image/bytes.ts";
+import { alignDown, u64, u64Bytes } from "../image/bytes.ts";
 import { VMCOREINFO_NOTE_SIZE } from "../image/vmcoreinfo.ts";
 import type { PhysicalRange } from "../layout/range.ts";
 import { type Blueprint, KERNEL_DATA } from "./blueprint.ts";
@@ -39,7 +39,10 @@ export interface LoadedKimage {
   readonly address: bigint;
   readonly entry: bigint;
   readonly segments: readonly Segment[];
-  /** What the kernel allocated in crash memory besides: code and page tables with which a panic leaves it. */
+  /**
+   * From the first to the last page that the kernel took in crash memory besides (control-pages.ts): code and page tables with
+   * which a panic leaves it. Segments may lie between them.
+   */
   readonly controlPages: PhysicalRange;
 }
 
@@ -98,7 +101,7 @@ export function setImagePointer(
   memory.poke(place, u64Bytes(kimage === undefined ? 0n : blueprint.pageOffset + kimage));
 }
 
-/** Writes a `struct kimage` at `address`, and its control pages. */
+/** Writes a `struct kimage` at `address`. */
 export function writeKimage(
   memory: SparseMemory,
   { pageOffset }: Blueprint,
@@ -115,7 +118,6 @@ export function writeKimage(
   }
   // The last byte of the last control page (kimage_alloc_crash_control_pages).
   bytes.set(u64Bytes(controlPages.end - 1n), KIMAGE.controlPage);
-  memory.poke(controlPages.start, controlCode(controlPages));
   bytes.set(u64Bytes(entry), KIMAGE.start);
   bytes.set(u64Bytes(BigInt(segments.length)), KIMAGE.nrSegments);
   segments.forEach(({ start, end }, i) => {
@@ -147,21 +149,6 @@ export function readLoadedKimage(memory: SparseMemory, blueprint: Blueprint): Lo
     end: u64(bytes, KIMAGE.controlPage) + 1n,
   };
   return { address, entry: u64(bytes, KIMAGE.start), segments, controlPages };
-}
-
-/** Most control pages that a kernel needs: some for each GiB of RAM. */
-const MAX_CONTROL_PAGES = 1n << 20n;
-
-/** Whether an image's control pages are what the kernel wrote there: a panic runs through them. */
-export function hasControlPages(memory: SparseMemory, { controlPages }: LoadedKimage): boolean {
-  const size = controlPages.end - controlPages.start;
-  if (size <= 0n || size > MAX_CONTROL_PAGES) return false;
-  return equalBytes(memory.peek(controlPages.start, Number(size)), controlCode(controlPages));
-}
-
-/** Stands in for control code and page tables. */
-function controlCode({ start, end }: PhysicalRange): Uint8Array {
-  return noise(Number(end - start), 11);
 }
 
 /** Where a new `struct kimage` goes: not where the old one is, which is freed but not cleared. */

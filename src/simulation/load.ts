@@ -10,13 +10,15 @@ import type { Blueprint } from "./blueprint.ts";
 import { COMMAND_LINE_SIZE, writeBootParams } from "./boot-params.ts";
 import { noise } from "./bytes.ts";
 import { backupSource, kernelHeader, kexecToolsHeader } from "./describe.ts";
+import { pageTablesFor, takeControlPages, writeControlPages } from "./control-pages.ts";
 import { SimulationError } from "./error.ts";
 import { nextKimageAddress, readLoadedKimage, setImagePointer, writeKimage } from "./kernel-data.ts";
 import type { KernelModel } from "./kernels.ts";
+import { spanOf } from "./kexec-load.ts";
 import type { SparseMemory } from "./memory.ts";
 import { CrashRoom } from "./placement.ts";
 import { KERNEL_PURGATORY, KEXEC_TOOLS_PURGATORY, purgatoryEntry, writePurgatory } from "./purgatory.ts";
-import type { SystemState } from "./system.ts";
+import { identityMap, type SystemState } from "./system.ts";
 
 /** The system call that loads an image. `kexec_load` stands for kexec-tools without `--hotplug`. */
 export type LoadCall = "kexec_file_load" | "kexec_load";
@@ -36,9 +38,11 @@ export interface LoadRequest {
   readonly commandLine: string;
   /** Another seed is another kernel and initrd. */
   readonly seed: number;
+  /** Bytes of the initrd's segment, whole pages. */
+  readonly initrdSize?: bigint;
 }
 
-/** Where the parts of a loaded image are; known to the machine, told to nobody who looks at it from outside. */
+/** Where the parts of an image are that was loaded, or re-armed: then `segments` is what the kernel was told of; known to the machine, told to nobody who looks at it from outside. */
 export interface LoadedImage {
   readonly call: LoadCall;
   readonly header: PhysicalRange;
@@ -57,8 +61,6 @@ const INITRD_SEGMENT = 0x2_0000n;
 const KERNEL_ALIGNMENT = 0x20_0000n;
 /** kexec-tools makes the header's segment at least this large. */
 const KEXEC_TOOLS_HEADER = 0x4000n;
-/** Control code (order 1) and page tables (kernel/kexec_core.c, machine_kexec_64.c). */
-const CONTROL_PAGES = 6n * BigInt(PAGE_SIZE);
 /** Parameter `elfcorehdr=` with its address (MAX_ELFCOREHDR_STR_LEN, arch/x86/kernel/kexec-bzimage64.c). */
 const ELFCOREHDR_LENGTH = 30;
 
@@ -88,7 +90,11 @@ export function loadImage(
     request.call === "kexec_file_load"
       ? fileLoad(memory, sha256, system, request, room)
       : toolsLoad(memory, sha256, system, request, room);
-  const controlPages = room.lowest(CONTROL_PAGES, 2n * BigInt(PAGE_SIZE));
+  const tables = pageTablesFor(identityMap(system), blueprint.paging);
+  const pages = takeControlPages(blueprint.crashkRes, image.segments, tables);
+  if (!pages) throw new SimulationError("that load", `crash memory has no room for ${tables} page tables`);
+  writeControlPages(memory, pages);
+  const controlPages = spanOf(pages);
   const address = nextKimageAddress(blueprint, old?.address);
   writeKimage(memory, blueprint, { address, entry, segments: image.segments, controlPages });
   setImagePointer(memory, blueprint, address);
@@ -112,10 +118,10 @@ function fileLoad(
   const purgatory = room.highestOfKernel(BigInt(KERNEL_PURGATORY.size));
   const bootParams = room.highestOfKernel(BOOT_PARAMS.kexec_file_load);
   const image = room.highestOfKernel(KERNEL_SEGMENT, KERNEL_ALIGNMENT);
-  const initrd = room.highestOfKernel(INITRD_SEGMENT);
+  const initrd = room.highestOfKernel(request.initrdSize ?? INITRD_SEGMENT);
   fill(memory, header, bytes);
   fill(memory, image, noise(Number(KERNEL_SEGMENT), request.seed));
-  fill(memory, initrd, noise(Number(INITRD_SEGMENT), request.seed + 1));
+  fill(memory, initrd, noise(Number(rangeBytes(initrd)), request.seed + 1));
   clear(memory, bootParams);
   const line = `elfcorehdr=0x${header.start.toString(16)} ${request.commandLine}`;
   writeBootParams(memory, bootParams.start, line, captureRam(blueprint, [header]));
@@ -144,11 +150,11 @@ function toolsLoad(
   const purgatory = room.highest(BigInt(KEXEC_TOOLS_PURGATORY.size));
   const bootParams = room.highest(BOOT_PARAMS.kexec_load);
   const image = room.highest(KERNEL_SEGMENT, KERNEL_ALIGNMENT);
-  const initrd = room.highest(INITRD_SEGMENT);
+  const initrd = room.highest(request.initrdSize ?? INITRD_SEGMENT);
   const setupData = room.lowest(BigInt(PAGE_SIZE));
   fill(memory, header, bytes);
   fill(memory, image, noise(Number(KERNEL_SEGMENT), request.seed));
-  fill(memory, initrd, noise(Number(INITRD_SEGMENT), request.seed + 1));
+  fill(memory, initrd, noise(Number(rangeBytes(initrd)), request.seed + 1));
   for (const segment of [setupData, bootParams, backup]) clear(memory, segment);
   const line = `${request.commandLine} elfcorehdr=${header.start / 1024n}K`;
   const ram = captureRam(system.blueprint, [header, backup]);

@@ -7,6 +7,7 @@ import type { Blueprint } from "./blueprint.ts";
 import { blockCount, type Dimm, DimmSlots } from "./dimms.ts";
 import { SimulationError } from "./error.ts";
 import { handleMemoryEvent } from "./handler.ts";
+import { type KexecCall, kexecLoad, type KexecErrno, type KexecStep } from "./kexec-load.ts";
 import { readLoadedKimage, setImagePointer, writeKernel } from "./kernel-data.ts";
 import type { KernelModel } from "./kernels.ts";
 import { type LoadedImage, loadImage, type LoadRequest, updatesHeader } from "./load.ts";
@@ -57,6 +58,9 @@ export class SimulatedMachine {
   #pauses = 0;
   readonly #pinned = new Set<string>();
   #kexecLocked = false;
+  readonly #everAdded: PhysicalRange[] = [];
+  /** Whether the kernel's own handler keeps the loaded image's header true. */
+  #updatesHeader = false;
 
   /** @throws {SimulationError} where the CPU counts make no sense. */
   constructor(options: SimulatedMachineOptions) {
@@ -82,7 +86,13 @@ export class SimulatedMachine {
 
   /** This moment, for those who judge. */
   get system(): SystemState {
-    return { blueprint: this.blueprint, kernel: this.kernel, dimms: this.#dimms.all, cpus: this.#cpus };
+    return {
+      blueprint: this.blueprint,
+      kernel: this.kernel,
+      dimms: this.#dimms.all,
+      cpus: this.#cpus,
+      everAdded: [...this.#everAdded],
+    };
   }
 
   get dimms(): readonly Dimm[] {
@@ -110,8 +120,26 @@ export class SimulatedMachine {
    * @throws {SimulationError} where that cannot be.
    */
   load(request: Partial<LoadRequest> = {}, seen: SystemState = this.system): LoadedImage {
-    this.#image = loadImage(this.memory, this.#sha256, seen, { ...DEFAULT_LOAD, ...request });
-    return this.#image;
+    const image = loadImage(this.memory, this.#sha256, seen, { ...DEFAULT_LOAD, ...request });
+    this.#image = image;
+    this.#updatesHeader = updatesHeader(this.kernel, image.call);
+    return image;
+  }
+
+  /**
+   * The system call kexec_load, with KEXEC_ON_CRASH.
+   *
+   * @param step - called at moments inside of it, at which {@link panic} gives what a panic then gives but for the lock.
+   * @returns its error; undefined where it succeeded.
+   */
+  kexecLoad(call: KexecCall, step?: (step: KexecStep) => void): KexecErrno | undefined {
+    if (this.#kexecLocked) return "EBUSY";
+    const error = kexecLoad(this.memory, this.system, call, step);
+    const now = readLoadedKimage(this.memory, this.blueprint);
+    this.#updatesHeader = now !== undefined && (call.flags & 4) !== 0;
+    if (now && this.#image)
+      this.#image = { ...this.#image, segments: now.segments, controlPages: now.controlPages };
+    return error;
   }
 
   /** Unloads: the pointer becomes NULL, the bytes stay where they are. */
@@ -149,6 +177,7 @@ export class SimulatedMachine {
   /** The kernel's part of {@link plugDimm}: the DIMM is "System RAM" now, its blocks are offline. */
   addDimm(id: string): void {
     this.#dimms.markAdded(id);
+    this.#everAdded.push(this.#dimms.get(id).range);
   }
 
   /** One block goes online or offline; the kernel's handler is not called ({@link handleMemoryEvent}). */
@@ -277,10 +306,6 @@ export class SimulatedMachine {
   /** Boot RAM and DIMMs: what exists, used or not. */
   get backed(): RangeSet {
     return this.blueprint.backedRam.union(RangeSet.of(this.dimms.map(({ range }): PhysicalRange => range)));
-  }
-
-  get #updatesHeader(): boolean {
-    return this.#image !== undefined && updatesHeader(this.kernel, this.#image.call);
   }
 
   /** A block goes online or offline, and the kernel's own handler hears of it. */

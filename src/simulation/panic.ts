@@ -3,7 +3,8 @@ import { elfcorehdrOf, hasParameter } from "../image/command-line.ts";
 import type { Sha256 } from "../image/hash.ts";
 import { RangeSet } from "../layout/range-set.ts";
 import { readBootParams } from "./boot-params.ts";
-import { cpuNote, crashNoteOf, hasControlPages, readLoadedKimage } from "./kernel-data.ts";
+import { isControlChain } from "./control-pages.ts";
+import { cpuNote, crashNoteOf, readLoadedKimage } from "./kernel-data.ts";
 import type { SparseMemory } from "./memory.ts";
 import { passesCheck, readPurgatory } from "./purgatory.ts";
 import { dumpableMemory, type SystemState } from "./system.ts";
@@ -30,7 +31,7 @@ export function panicMachine(memory: SparseMemory, sha256: Sha256, system: Syste
   // __crash_kexec: without an image nothing of this happens.
   if (!image) return { kind: "no image" };
   for (let cpu = 0; cpu < cpus.present; cpu++) memory.poke(crashNoteOf(blueprint, cpu), cpuNote(cpu));
-  if (!hasControlPages(memory, image))
+  if (!isControlChain(memory, image.controlPages.start))
     return { kind: "hang", reason: "the pages through which the kernel is left were overwritten" };
   const program = readPurgatory(memory, image.entry);
   if (!program) return { kind: "hang", reason: `there is no purgatory at 0x${image.entry.toString(16)}` };

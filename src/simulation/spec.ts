@@ -6,6 +6,7 @@
  */
 import type { Sha256 } from "../image/hash.ts";
 import { q35Blueprint } from "./blueprint.ts";
+import type { Paging } from "./control-pages.ts";
 import { SimulationError } from "./error.ts";
 import { type KernelModel, KERNELS } from "./kernels.ts";
 import type { LoadCall } from "./load.ts";
@@ -27,6 +28,8 @@ export interface MachineSpec {
   readonly ram: bigint;
   readonly crash: bigint;
   readonly high: boolean;
+  /** Words `la57` and `nogbpages`: five levels of page tables, no pages of 1 GiB. */
+  readonly paging: Paging;
   readonly cpus: number;
   readonly possible: number;
   readonly slots: number;
@@ -41,7 +44,7 @@ export interface MachineSpec {
 
 /** What can be said, for help and errors. */
 export const SPEC_FORM =
-  "KERNEL[,ram=2G][,cpus=2][,possible=8][,crash=256M][,high][,slots=256][,load=kexec_file_load|kexec_load][,noload][,memhotplug][,manual-online] and steps dimm=1G, unplug=dimm0, pin=dimm0, online, cpu, reload, unload";
+  "KERNEL[,ram=2G][,cpus=2][,possible=8][,crash=256M][,high][,la57][,nogbpages][,slots=256][,load=kexec_file_load|kexec_load][,noload][,memhotplug][,manual-online] and steps dimm=1G, unplug=dimm0, pin=dimm0, online, cpu, reload, unload";
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 /** Takes a part's value into the description; gives back what was expected where it cannot. */
@@ -59,6 +62,8 @@ const READERS: ReadonlyMap<string, Reader> = new Map<string, Reader>([
   ["possible", counted(MAX_CPUS, (spec, count) => (spec.possible = count))],
   ["slots", counted(MAX_SLOTS, (spec, count) => (spec.slots = count))],
   ["high", word((spec) => (spec.high = true))],
+  ["la57", word((spec) => (spec.paging = { ...spec.paging, levels: 5 }))],
+  ["nogbpages", word((spec) => (spec.paging = { ...spec.paging, gibPages: false }))],
   ["noload", word((spec) => (spec.loaded = false))],
   ["memhotplug", word((spec) => (spec.noMemhotplug = false))],
   ["manual-online", word((spec) => (spec.autoOnline = false))],
@@ -107,6 +112,7 @@ export function parseSpec(text: string): MachineSpec {
     ram: 2n << 30n,
     crash: 256n << 20n,
     high: false,
+    paging: { levels: 4, gibPages: true },
     cpus: 2,
     possible: 8,
     slots: 256,

@@ -17,6 +17,8 @@ export interface SystemState {
   readonly kernel: KernelModel;
   readonly dimms: readonly Dimm[];
   readonly cpus: CpuCounts;
+  /** DIMMs that the kernel took at any time since boot: its identity map never loses one (`pfn_mapped`). */
+  readonly everAdded?: readonly PhysicalRange[];
 }
 
 /** The first MiB, which the kernel never describes (crash_prepare_elf64_headers' callers, 5.10 to 6.19). */
@@ -42,4 +44,14 @@ export function dumpableMemory({ blueprint, dimms }: SystemState): RangeSet {
     .union(online)
     .subtract(LOW_MEGABYTE)
     .subtract(crashMemory(blueprint));
+}
+
+/** What the kernel's identity map has: RAM, and what was ever added (pfn_mapped, arch/x86/mm/init.c). */
+export function identityMap(system: SystemState): readonly PhysicalRange[] {
+  return [...systemRam(system), ...(system.everAdded ?? [])];
+}
+
+/** Bytes of `totalram_pages`: RAM without crash memory. */
+export function usableRam(system: SystemState): bigint {
+  return RangeSet.of(systemRam(system)).subtract(crashMemory(system.blueprint)).bytes;
 }

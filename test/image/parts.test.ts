@@ -174,20 +174,31 @@ describe("a region table", () => {
 
   test("must list the image's segments where they are known", () => {
     const bytes = encodeRegions(good);
-    expect(regionTableAt(bytes, 0, crash, [region(0, 1), region(4, 2), region(8, 1)])).toEqual(good);
-    expect(regionTableAt(bytes, 0, crash, [region(0, 1), region(4, 1)])).toBeUndefined();
+    expect(regionTableAt(bytes, 0, crash, { segments: [region(0, 1), region(4, 2), region(8, 1)] })).toEqual(
+      good,
+    );
+    expect(regionTableAt(bytes, 0, crash, { segments: [region(0, 1), region(4, 1)] })).toBeUndefined();
   });
 
   test("may list one region outside of the segments, where the header has moved to", () => {
     const bytes = encodeRegions(good);
     const segments = [region(0, 1), region(8, 1)];
     const moved = region(4, 2).address;
-    expect(regionTableAt(bytes, 0, crash, segments, moved)).toEqual(good);
-    expect(regionTableAt(bytes, 0, crash, segments, moved + 4096n)).toBeUndefined();
-    expect(regionTableAt(bytes, 0, crash, [region(8, 1)], moved)).toBeUndefined();
+    expect(regionTableAt(bytes, 0, crash, { segments, moved })).toEqual(good);
+    expect(regionTableAt(bytes, 0, crash, { segments, moved: moved + 4096n })).toBeUndefined();
+    expect(regionTableAt(bytes, 0, crash, { segments: [region(8, 1)], moved })).toBeUndefined();
     // Its place has nothing of a segment.
-    expect(regionTableAt(bytes, 0, crash, [...segments, region(5, 2)], moved)).toBeUndefined();
-    expect(regionTableAt(bytes, 0, crash, [...segments, region(3, 2)], moved)).toBeUndefined();
+    expect(regionTableAt(bytes, 0, crash, { segments: [...segments, region(5, 2)], moved })).toBeUndefined();
+    expect(regionTableAt(bytes, 0, crash, { segments: [...segments, region(3, 2)], moved })).toBeUndefined();
+  });
+
+  test("may list regions outside of the segments where the image was re-armed, each of them apart from all", () => {
+    const bytes = encodeRegions(good);
+    const rules = { segments: [region(0, 1)], residual: true };
+    expect(regionTableAt(bytes, 0, crash, rules)).toEqual(good);
+    expect(regionTableAt(bytes, 0, crash, { ...rules, residual: false })).toBeUndefined();
+    for (const other of [region(5, 2), region(3, 2), region(4, 1), region(4, 3)])
+      expect(regionTableAt(bytes, 0, crash, { ...rules, segments: [other] })).toBeUndefined();
   });
 
   test("with a region put last keeps all others in their order", () => {

@@ -30,6 +30,7 @@ const blueprint: Blueprint = {
   crashNotes: { base: 0x2_3fc3_8600n, stride: 0x8_0000n },
   heap: 0x1_0600_0000n,
   hotBase: 34n * GIB,
+  paging: { levels: 4, gibPages: true },
 };
 
 function boot(kernel: string): SimulatedMachine {
