@@ -8,6 +8,7 @@ import { Keeper } from "../../src/keeper/keeper.ts";
 import { plugMemory } from "../../src/keeper/plug.ts";
 import { plugCpu } from "../../src/keeper/plug-cpu.ts";
 import { dimmsNamed, unplugMemory } from "../../src/keeper/unplug.ts";
+import { unplugCpu } from "../../src/keeper/unplug-cpu.ts";
 import { RangeSet } from "../../src/layout/range-set.ts";
 import type { SimulatedMachine } from "../../src/simulation/machine.ts";
 import { nodeSha256 } from "../../src/targets/sha256.ts";
@@ -216,8 +217,10 @@ describe.each(MACHINES)("CPUs of %s", (text) => {
     });
     expect(machine.judge()).toMatchObject({ outcome: "complete", missingCpus: 0 });
     expect(dumpOf(machine.panic()).cpus).toBe(4);
-    machine.removeCpu();
-    expect((await keeper.reconcile()).installed).toBeUndefined();
+    const [cpu] = (await target.removableCpus()).slice(-1);
+    const removed = await unplugCpu(target, keeper, cpu!, 1000);
+    expect(removed).toMatchObject({ answer: { answer: "removed" }, after: { verdict: "accurate" } });
+    expect(removed.after.cpus).toMatchObject({ present: 3, described: 8 });
     expect(dumpOf(machine.panic()).cpus).toBe(3);
   });
 
