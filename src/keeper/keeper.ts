@@ -1,6 +1,7 @@
 /** Reconcile: look at layout and header as they are, install the difference, verify. */
 import { encodeCoreHeader } from "../elfcore/encode.ts";
 import { type CoreHeader, programHeaderRoom } from "../elfcore/header.ts";
+import { cpuNotes } from "../elfcore/kinds.ts";
 import { equalBytes } from "../image/bytes.ts";
 import type { DigestPrefix } from "../image/digest.ts";
 import { ImageError } from "../image/error.ts";
@@ -79,7 +80,8 @@ export class Keeper {
       const after = await this.audit();
       if (installed) return { before, after, installed };
       // What a look without a hash did not see, or what came since, is worth another one.
-      if (!this.#wanted(after) || attempt === MAX_ATTEMPTS) return { before: after, after, installed };
+      if (this.#wanted(after).length === 0 || attempt === MAX_ATTEMPTS)
+        return { before: after, after, installed };
     }
   }
 
@@ -95,7 +97,7 @@ export class Keeper {
       const before = isHashed ? await this.audit() : await this.#look(this.#hashed);
       const { image } = before;
       const wanted = this.#wanted(before);
-      if (!image || !wanted) return { before, isHashed, installed: undefined };
+      if (!image || wanted.length === 0) return { before, isHashed, installed: undefined };
       try {
         return { before, isHashed, installed: await this.#put(image, wanted) };
       } catch (error) {
@@ -108,12 +110,13 @@ export class Keeper {
   }
 
   /**
-   * Moves the header of `image` as it is to a place where it can grow: for those who are about to add to the machine.
+   * Moves the header of `image`, with the notes of all possible CPUs, to a place where it can grow: for those who are
+   * about to add to the machine.
    *
    * @throws {ImageError} `header-too-large` where there is no such place, with the reason; what a reconcile throws.
    */
-  async makeRoom(image: CaptureImage): Promise<void> {
-    await this.#move(image, image.header);
+  async makeRoom(image: CaptureImage): Promise<InstallReport> {
+    return this.#move(image, image.header);
   }
 
   /**
@@ -131,17 +134,29 @@ export class Keeper {
     this.#hashed = withWrites(image, writes);
   }
 
-  /** Installs `wanted` where the header is, or, where it has no room there, at a new place. */
-  async #put(image: CaptureImage, wanted: CoreHeader): Promise<InstallReport> {
-    if (!fitsInPlace(image, wanted)) return this.#move(image, wanted);
+  /** Installs the first of `wanted` that can be: where the header is, or, where it has no room there, at a new place. */
+  async #put(image: CaptureImage, [wanted, ...others]: readonly CoreHeader[]): Promise<InstallReport> {
+    if (!wanted) throw new TypeError("There is no header to install");
+    if (!fitsInPlace(image, wanted)) {
+      try {
+        return await this.#move(image, wanted);
+      } catch (error) {
+        const canTry = others.length > 0 && error instanceof ImageError && error.kind === "header-too-large";
+        if (!canTry) throw error;
+        return this.#put(image, others);
+      }
+    }
     const installed = await install(this.#machine, image, wanted, await this.prepare(image));
     this.follow(image, installed.writes);
     return installed;
   }
 
-  /** Header, boot parameters and region table are others afterwards: the next look hashes the image anew. */
+  /**
+   * Whoever gets a new place gets one with the notes of all possible CPUs. Header, boot parameters and region table are
+   * others afterwards: the next look hashes the image anew.
+   */
   async #move(image: CaptureImage, wanted: CoreHeader): Promise<InstallReport> {
-    const installed = await move(this.#machine, this.#sha256, image, wanted);
+    const installed = await move(this.#machine, this.#sha256, image, withAllCpus(wanted, image));
     this.#hashed = undefined;
     return installed;
   }
@@ -170,12 +185,20 @@ export class Keeper {
     return locateImage(memory, this.#sha256, hints);
   }
 
-  /** The header that should be, or undefined where the loaded one is right or may not be touched. */
-  #wanted({ image, missing, stale, cpus, layout }: Audit): CoreHeader | undefined {
-    if (!image || !isCorrectable(image)) return undefined;
-    if (missing.isEmpty && stale.isEmpty && cpus.undescribed.length === 0) return undefined;
-    const wanted = withPossibleCpus(wantedHeader(image.header, layout), image, cpus.present);
-    return equalBytes(encodeCoreHeader(wanted), encodeCoreHeader(image.header)) ? undefined : wanted;
+  /**
+   * The header that should be; none where the loaded one is right or may not be touched. Where CPUs that are there would
+   * have no room in it: first the one that has them all, which has to move, then what fits.
+   */
+  #wanted({ image, missing, stale, cpus, layout }: Audit): readonly CoreHeader[] {
+    if (!image || !isCorrectable(image)) return [];
+    if (missing.isEmpty && stale.isEmpty && cpus.undescribed.length === 0) return [];
+    const memory = wantedHeader(image.header, layout);
+    const fitting = withPossibleCpus(memory, image, cpus.present);
+    const lacking = Math.min(cpus.present, cpus.possible ?? 0) > cpuNotes(fitting).length;
+    const before = encodeCoreHeader(image.header);
+    return [...(lacking ? [withAllCpus(memory, image)] : []), fitting].filter(
+      (wanted) => !equalBytes(encodeCoreHeader(wanted), before),
+    );
   }
 }
 
@@ -190,8 +213,17 @@ function withWrites(image: CaptureImage, writes: readonly PlannedWrite[]): Captu
 }
 
 /** `header` in the form of newer kernels: a note for every possible CPU, as far as they are known and have room. */
-function withPossibleCpus(header: CoreHeader, image: CaptureImage, present: number): CoreHeader {
-  if (image.possibleCpus.state === "unknown") return header;
-  const room = programHeaderRoom(image.headerCapacity);
-  return headerWithCpuNotes(header, { notes: image.possibleCpus.notes, present, room });
+function withPossibleCpus(
+  header: CoreHeader,
+  { possibleCpus, headerCapacity }: CaptureImage,
+  present: number,
+  room = programHeaderRoom(headerCapacity),
+): CoreHeader {
+  if (possibleCpus.state === "unknown") return header;
+  return headerWithCpuNotes(header, { notes: possibleCpus.notes, present, room });
+}
+
+/** The same without a limit, for a header that gets a new place. */
+function withAllCpus(header: CoreHeader, image: CaptureImage): CoreHeader {
+  return withPossibleCpus(header, image, 0, Number.POSITIVE_INFINITY);
 }

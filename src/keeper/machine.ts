@@ -59,7 +59,7 @@ export interface PluggableMachine extends Machine {
   plugCpu(added: (id: string) => void): Promise<void>;
 }
 
-/** What a machine answered to the request to give up a DIMM. */
+/** What a machine answered to the request to give up a device. */
 export type RemovalAnswer =
   /** It is gone. */
   | { readonly answer: "removed" }
@@ -71,11 +71,10 @@ export type RemovalAnswer =
 /** What became of the backend of a DIMM that is gone: given back, or left where it is not of our making. */
 export type BackendFate = { readonly fate: "deleted" } | { readonly fate: "left"; readonly reason: string };
 
-/** A DIMM that its machine can be asked to give up. */
-export interface RemovableDimm {
+/** What can be done with a device that its machine can be asked to give up. */
+interface Removable {
   /** The device's id; for one without an id, QEMU's path of it. */
   readonly name: string;
-  readonly range: PhysicalRange;
   /**
    * Asks the machine's kernel to give it up, and waits for the answer.
    *
@@ -83,14 +82,32 @@ export interface RemovableDimm {
    * @param asked called right before the request is made: from then on it may go at any time.
    */
   remove(limitMs: number, asked: () => void): Promise<RemovalAnswer>;
+}
+
+/** A CPU that is there. */
+export interface RemovableCpu extends Removable {
+  readonly kind: "cpu";
+  /** Why it cannot be asked for, in words, without a full stop; undefined where it can. */
+  readonly fixed: string | undefined;
+}
+
+/** A DIMM that its machine can be asked to give up. */
+export interface RemovableDimm extends Removable {
+  readonly kind: "dimm";
+  readonly range: PhysicalRange;
   /** Gives back what {@link AllocatedDimm.plug} made beside the device; to be called once that is gone. */
   releaseBackend(): Promise<BackendFate>;
 }
 
-/** A machine from which memory can be taken. */
+/** A device that its machine can be asked to give up. */
+export type RemovableDevice = RemovableDimm | RemovableCpu;
+
+/** A machine from which memory and CPUs can be taken. */
 export interface UnpluggableMachine extends Machine {
   /** The DIMMs that it has now, whoever plugged them. */
   removableDimms(): Promise<readonly RemovableDimm[]>;
+  /** The CPUs that it has now, whoever plugged them, those that it cannot be asked for among them. */
+  removableCpus(): Promise<readonly RemovableCpu[]>;
   /** A steady clock, microseconds; undefined where the machine has none. */
   now(): number | undefined;
 }

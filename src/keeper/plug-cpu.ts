@@ -1,14 +1,15 @@
 /** Hot-plug of CPUs, header first: the CPU's note is in the header before the CPU is there. */
-import { ImageError } from "../image/error.ts";
+import type { CaptureImage } from "../image/locate.ts";
+import { undescribedCpus } from "../layout/cpu-notes.ts";
 import type { Audit } from "./audit.ts";
 import type { Keeper } from "./keeper.ts";
 import type { PluggableMachine } from "./machine.ts";
-import { changeableImage, PlugSizeError, UnfinishedPlugError } from "./plug.ts";
+import { changeableImage, makeRoom, PlugSizeError, UnfinishedPlugError } from "./plug.ts";
 
 /** One CPU added. */
 export interface PluggedCpu {
   readonly id: string;
-  /** The pause in which the header got the notes of CPUs to come; undefined where it had them. */
+  /** How long the machine stood still while the header got the notes of CPUs to come; undefined where it had them. */
   readonly pauseMicroseconds: number | undefined;
   /** The state afterwards, read back. */
   readonly after: Audit;
@@ -25,7 +26,7 @@ export class UnknownCpuNoteError extends Error {
  *
  * @throws {UnknownCpuNoteError} where its note's address cannot be known; {PlugSizeError} where the guest's kernel
  *   takes no more CPUs; {ImageError} as {@link plugMemory} does, `header-too-large` where not all possible CPUs have
- *   room in the header: then nothing was plugged. {UnfinishedPlugError} where something was.
+ *   room in the header and it cannot be moved: then nothing was plugged. {UnfinishedPlugError} where something was.
  */
 export async function plugCpu(machine: PluggableMachine, keeper: Keeper): Promise<PluggedCpu> {
   const { after: before, installed } = await keeper.reconcile();
@@ -39,17 +40,23 @@ export async function plugCpu(machine: PluggableMachine, keeper: Keeper): Promis
     throw new PlugSizeError(
       `Nothing was plugged. ${present} CPUs are present, and the guest's kernel takes ${possible} at most`,
     );
-  if (undescribed.length > 0)
-    throw new ImageError(
-      "header-too-large",
-      `Nothing was plugged. The header's segment (${image.headerCapacity} bytes) has no room for the notes of ${undescribed.length} CPUs that may come; reload the capture kernel in the guest with them, or merge memory first`,
-    );
+  const pauses = [installed?.pauseMicroseconds];
+  if (undescribed.length > 0) pauses.push((await makeRoom(keeper, image, describesAll)).pauseMicroseconds);
   let id: string | undefined;
   try {
     await machine.plugCpu((added) => (id = added));
     const { after } = await keeper.reconcile();
-    return { id: id ?? "", pauseMicroseconds: installed?.pauseMicroseconds, after };
+    return { id: id ?? "", pauseMicroseconds: sum(pauses), after };
   } catch (error) {
     throw id === undefined ? error : new UnfinishedPlugError({ id }, true, error);
   }
+}
+
+function describesAll({ header, possibleCpus }: CaptureImage): boolean {
+  return possibleCpus.state === "known" && undescribedCpus(header, possibleCpus.notes).length === 0;
+}
+
+function sum(pauses: readonly (number | undefined)[]): number | undefined {
+  const known = pauses.filter((pause) => pause !== undefined);
+  return known.length === 0 ? undefined : known.reduce((a, b) => a + b);
 }

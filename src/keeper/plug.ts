@@ -123,18 +123,31 @@ async function readyImage(keeper: Keeper): Promise<CaptureImage> {
       `Nothing was plugged. The memory at ${formatRange(odd)} does not end with a block of ${formatBytes(MEMORY_BLOCK)}, so what is plugged behind it begins within one, and Linux could not use it; unplug that first`,
     );
   }
-  if (hasRoomForOneMore(image)) return image;
-  // The header goes where it can grow before the machine does: then plugging is one small write as ever.
+  return hasRoomForOneMore(image) ? image : (await makeRoom(keeper, image, hasRoomForOneMore)).image;
+}
+
+/**
+ * Moves the header of `image` to where it can grow, before the machine does: then plugging is what it ever is.
+ *
+ * @param suits whether an image has what the header was moved for.
+ * @throws {ImageError} `header-too-large` where it cannot be moved: nothing was plugged.
+ */
+export async function makeRoom(
+  keeper: Keeper,
+  image: CaptureImage,
+  suits: (image: CaptureImage) => boolean,
+): Promise<{ readonly image: CaptureImage; readonly pauseMicroseconds: number | undefined }> {
+  let pauseMicroseconds: number | undefined;
   try {
-    await keeper.makeRoom(image);
+    ({ pauseMicroseconds } = await keeper.makeRoom(image));
   } catch (error) {
     if (!(error instanceof ImageError) || error.kind !== "header-too-large") throw error;
     throw new ImageError("header-too-large", `Nothing was plugged. ${error.message}`, { cause: error });
   }
   const moved = (await keeper.audit()).image;
-  if (!moved || !isCorrectable(moved) || !hasRoomForOneMore(moved))
+  if (!moved || !isCorrectable(moved) || !suits(moved))
     throw new ImageError("changed", "The capture image changed after its header was moved; look again");
-  return moved;
+  return { image: moved, pauseMicroseconds };
 }
 
 function hasRoomForOneMore(image: CaptureImage): boolean {

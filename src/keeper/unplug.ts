@@ -6,7 +6,13 @@ import { formatRange, type PhysicalRange } from "../layout/range.ts";
 import { wantedHeader } from "../layout/wanted.ts";
 import { type Audit, isCorrectable } from "./audit.ts";
 import { type Keeper, MAX_ATTEMPTS, type Reconciled } from "./keeper.ts";
-import type { BackendFate, RemovableDimm, RemovalAnswer, UnpluggableMachine } from "./machine.ts";
+import type {
+  BackendFate,
+  RemovableDevice,
+  RemovableDimm,
+  RemovalAnswer,
+  UnpluggableMachine,
+} from "./machine.ts";
 
 /** What became of one DIMM that was to be removed. */
 export interface Unplugged {
@@ -25,15 +31,15 @@ export interface Unplugged {
   readonly after: Audit;
 }
 
-/** A name that stands for no DIMM of the machine; nothing was asked for. Exit code 2. */
+/** A name that stands for no device of the machine that can be removed; nothing was asked for. Exit code 2. */
 export class UnknownDeviceError extends Error {
   override readonly name = "UnknownDeviceError";
 }
 
 /**
  * How far a removal had come:
- * `asked` the machine may give the DIMM up at any time; `refused` it does not; `removed` it is gone and the header may
- * still describe it; `corrected` the header was corrected, too.
+ * `asked` the machine may give the device up at any time; `refused` it does not; `removed` it is gone and the header may
+ * still describe it; `corrected` the header was corrected, too (nothing has to be for a CPU).
  */
 export type RemovalStage = "asked" | "refused" | "removed" | "corrected";
 
@@ -46,16 +52,25 @@ const STAGE_WORDS: Readonly<Record<RemovalStage, string>> = {
   corrected: "was removed and the header corrected",
 };
 
+const CPU_STAGE_WORDS: Readonly<Record<RemovalStage, string>> = {
+  ...STAGE_WORDS,
+  asked:
+    "is not gone as far as is known, and the request cannot be taken back: the guest may give it up at any time, which the header need not know",
+  corrected: "was removed, which the header need not know",
+};
+
 /** A removal was asked for, and something went wrong afterwards: `cause`. */
 export class UnfinishedRemovalError extends Error {
   override readonly name = "UnfinishedRemovalError";
-  readonly dimm: RemovableDimm;
+  readonly device: RemovableDevice;
   readonly stage: RemovalStage;
 
-  constructor(dimm: RemovableDimm, stage: RemovalStage, cause: unknown) {
+  constructor(device: RemovableDevice, stage: RemovalStage, cause: unknown) {
     const why = cause instanceof Error ? cause.message : String(cause);
-    super(`${dimm.name} ${STAGE_WORDS[stage]} (${why})`, { cause });
-    this.dimm = dimm;
+    super(`${device.name} ${(device.kind === "cpu" ? CPU_STAGE_WORDS : STAGE_WORDS)[stage]} (${why})`, {
+      cause,
+    });
+    this.device = device;
     this.stage = stage;
   }
 }
@@ -69,12 +84,28 @@ export async function dimmsNamed(
   machine: Pick<UnpluggableMachine, "removableDimms">,
   names: readonly string[],
 ): Promise<readonly RemovableDimm[]> {
-  const there = await machine.removableDimms();
+  return named(await machine.removableDimms(), names, "DIMM");
+}
+
+/** As {@link dimmsNamed}, CPUs among them. */
+export async function devicesNamed(
+  machine: Pick<UnpluggableMachine, "removableDimms" | "removableCpus">,
+  names: readonly string[],
+): Promise<readonly RemovableDevice[]> {
+  const [dimms, cpus] = await Promise.all([machine.removableDimms(), machine.removableCpus()]);
+  return named([...dimms, ...cpus], names, "DIMM or CPU");
+}
+
+function named<T extends RemovableDevice>(
+  there: readonly T[],
+  names: readonly string[],
+  what: string,
+): readonly T[] {
   const wanted = names.map((name) => {
-    const dimm = there.find((each) => each.name === name || `/machine/peripheral/${each.name}` === name);
-    if (dimm) return dimm;
+    const device = there.find((each) => each.name === name || `/machine/peripheral/${each.name}` === name);
+    if (device) return device;
     throw new UnknownDeviceError(
-      `Nothing was removed. The machine has no DIMM ${JSON.stringify(name)}; ${listText(there)}`,
+      `Nothing was removed. The machine has no ${what} ${JSON.stringify(name)}; ${listText(there)}`,
     );
   });
   return [...new Set(wanted)];
@@ -83,10 +114,13 @@ export async function dimmsNamed(
 /** A machine may have 256 DIMMs. */
 const MAX_LISTED = 16;
 
-function listText(dimms: readonly RemovableDimm[]): string {
-  if (dimms.length === 0) return "it has none at all";
-  const listed = dimms.slice(0, MAX_LISTED).map(({ name, range }) => `${name} at ${formatRange(range)}`);
-  const more = dimms.length > MAX_LISTED ? ` and ${dimms.length - MAX_LISTED} more` : "";
+function listText(there: readonly RemovableDevice[]): string {
+  const devices = there.filter((device) => device.kind !== "cpu" || device.fixed === undefined);
+  if (devices.length === 0) return "it has none at all that can be removed";
+  const listed = devices
+    .slice(0, MAX_LISTED)
+    .map((device) => `${device.name}${device.kind === "dimm" ? ` at ${formatRange(device.range)}` : ""}`);
+  const more = devices.length > MAX_LISTED ? ` and ${devices.length - MAX_LISTED} more` : "";
   return `these can be removed: ${listed.join(", ")}${more}`;
 }
 

@@ -2,6 +2,7 @@
 import type { Audit } from "../keeper/audit.ts";
 import type { BackendFate } from "../keeper/machine.ts";
 import type { UnfinishedRemovalError, Unplugged } from "../keeper/unplug.ts";
+import type { UnpluggedCpu } from "../keeper/unplug-cpu.ts";
 import { describedMemory } from "../layout/described.ts";
 import { formatBytes, type PhysicalRange, rangeBytes } from "../layout/range.ts";
 import { auditJson } from "./audit.ts";
@@ -9,10 +10,11 @@ import { jsonRange, SCHEMA_VERSION } from "./json.ts";
 import { subjectJson } from "./subject.ts";
 import { milliseconds, printable } from "./text.ts";
 
-/** What is to be told of a DIMM that was to be removed, whatever went wrong. */
+/** What is to be told of a DIMM or a CPU that was to be removed, whatever went wrong. */
 export interface UnplugOutcome {
   readonly name: string;
-  readonly range: PhysicalRange;
+  /** Of a DIMM; undefined for a CPU. */
+  readonly range: PhysicalRange | undefined;
   readonly outcome: "removed" | "refused" | "pending";
   /** Why it is still there; empty where it is gone. */
   readonly reason: string;
@@ -26,9 +28,10 @@ export interface UnplugOutcome {
 }
 
 /** One that came to its end. */
-export function unplugOutcome(unplugged: Unplugged): UnplugOutcome {
+export function unplugOutcome(unplugged: Unplugged | UnpluggedCpu): UnplugOutcome {
   const { answer } = unplugged;
   return {
+    range: undefined,
     ...unplugged,
     outcome: answer.answer,
     reason: answer.answer === "removed" ? "" : answer.reason,
@@ -36,13 +39,14 @@ export function unplugOutcome(unplugged: Unplugged): UnplugOutcome {
 }
 
 /** One that did not. */
-export function unfinishedOutcome({ dimm, stage }: UnfinishedRemovalError): UnplugOutcome {
+export function unfinishedOutcome({ device, stage }: UnfinishedRemovalError): UnplugOutcome {
   const outcome = (
     { asked: "pending", refused: "refused", removed: "removed", corrected: "removed" } as const
   )[stage];
   const reason = { pending: "it was asked for", refused: "the guest refused", removed: "" }[outcome];
   const corrected = stage === "corrected";
-  return { name: dimm.name, range: dimm.range, outcome, reason, corrected, after: undefined };
+  const range = device.kind === "dimm" ? device.range : undefined;
+  return { name: device.name, range, outcome, reason, corrected, after: undefined };
 }
 
 const OUTCOME_WORDS: Readonly<Record<UnplugOutcome["outcome"], string>> = {
@@ -51,9 +55,9 @@ const OUTCOME_WORDS: Readonly<Record<UnplugOutcome["outcome"], string>> = {
   pending: "not gone as far as is known",
 };
 
-/** One DIMM, one line. */
-export function unpluggedText(dimm: UnplugOutcome): string {
-  const { name, range, outcome, reason, staleMicroseconds, pauseMicroseconds, backend, after } = dimm;
+/** One DIMM or CPU, one line. */
+export function unpluggedText(device: UnplugOutcome): string {
+  const { name, range, outcome, reason, staleMicroseconds, pauseMicroseconds, backend } = device;
   const why = reason === "" ? "" : `: ${printable(reason)}`;
   const took = [
     staleMicroseconds === undefined
@@ -62,11 +66,12 @@ export function unpluggedText(dimm: UnplugOutcome): string {
     pauseMicroseconds === undefined ? "" : `the guest stood still for ${milliseconds(pauseMicroseconds)}`,
     backend?.fate === "left" ? printable(backend.reason) : "",
   ].filter((text) => text !== "");
-  return `${printable(name)}: ${formatBytes(rangeBytes(range))} ${OUTCOME_WORDS[outcome]}${why}${took.map((text) => `, ${text}`).join("")}; ${headerText(dimm, after)}\n`;
+  return `${printable(name)}: ${range === undefined ? "a CPU" : formatBytes(rangeBytes(range))} ${OUTCOME_WORDS[outcome]}${why}${took.map((text) => `, ${text}`).join("")}; ${headerText(device)}\n`;
 }
 
-function headerText({ range, outcome, corrected }: UnplugOutcome, after: Audit | undefined): string {
+function headerText({ range, outcome, corrected, after }: UnplugOutcome): string {
   if (after === undefined) {
+    if (range === undefined) return "the header need not know, and was not looked at again";
     return {
       removed: `the header ${corrected ? "was corrected, and not looked at again" : "may still describe it"}`,
       refused: "the header was not looked at again",
@@ -74,28 +79,31 @@ function headerText({ range, outcome, corrected }: UnplugOutcome, after: Audit |
     }[outcome];
   }
   if (after.image === undefined) return `no header was found (${after.verdict})`;
-  const described = outcome !== "removed" && describedMemory(after.image.header).overlaps(range);
+  const described =
+    range !== undefined && outcome !== "removed" && describedMemory(after.image.header).overlaps(range);
   return described ? `the header describes it and is ${after.verdict}` : `the header is ${after.verdict}`;
 }
 
 /** `unplug --json`. */
 export function unpluggedJson(
   target: string,
-  dimms: readonly UnplugOutcome[],
+  devices: readonly UnplugOutcome[],
 ): Readonly<Record<string, unknown>> {
-  const after = dimms.at(-1)?.after;
+  const after = devices.at(-1)?.after;
   return {
     schemaVersion: SCHEMA_VERSION,
     ...subjectJson(target),
-    devices: dimms.map((dimm) => ({
-      name: dimm.name,
-      ...jsonRange(dimm.range),
-      outcome: dimm.outcome,
-      reason: dimm.reason,
-      staleMicroseconds: dimm.staleMicroseconds ?? null,
-      pauseMicroseconds: dimm.pauseMicroseconds ?? null,
-      backend: dimm.backend?.fate ?? null,
-    })),
+    devices: devices.map(
+      ({ name, range, outcome, reason, staleMicroseconds, pauseMicroseconds, backend }) => ({
+        name,
+        ...(range === undefined ? { kind: "cpu" } : { kind: "dimm", ...jsonRange(range) }),
+        outcome,
+        reason,
+        staleMicroseconds: staleMicroseconds ?? null,
+        pauseMicroseconds: pauseMicroseconds ?? null,
+        backend: backend?.fate ?? null,
+      }),
+    ),
     after: after ? auditJson(target, after) : null,
   };
 }

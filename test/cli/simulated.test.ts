@@ -56,7 +56,7 @@ test("keep --once moves a header that outgrows its segment, and says so", async 
   expect(code).toBe(0);
   expect(stdout).toContain("installed: header, memory-map, memory-map, command-line, region-table, digest, ");
   expect(stdout).toMatch(
-    /core header +0x[0-9a-f]+, 86 program headers, room for 291; moved, its segment was too small\n/,
+    /core header +0x[0-9a-f]+, 92 program headers, room for 291; moved, its segment was too small\n/,
   );
   const json = await ended("keep", "--once", target, "--json");
   expect(JSON.parse(json.stdout)).toMatchObject({ verdict: "accurate", image: { headerMoved: true } });
@@ -104,6 +104,16 @@ test("plug warns where the capture kernel would take the memory for itself", asy
   expect(stdout).toMatch(/warning: .*acpi_no_memhotplug/);
 });
 
+test("unplug removes CPUs that came later, and says why others stay", async () => {
+  const target = `sim:6.1,${SMALL},cpu`;
+  const gone = await ended("unplug", target, "cpu2");
+  expect(gone).toMatchObject({ code: 0 });
+  expect(gone.stdout).toMatch(/^cpu2: a CPU removed; the header is accurate$/m);
+  const stays = await ended("unplug", target, "cpu1");
+  expect(stays).toMatchObject({ code: 1 });
+  expect(stays.stdout).toMatch(/^cpu1: a CPU not removed: nothing was asked for: it was there when/m);
+});
+
 test("unplug removes DIMMs by name, and says once that they are simulated", async () => {
   const { code, stdout } = await ended("unplug", `sim:6.12,${SMALL},dimm=128M,dimm=256M`, "dimm1", "dimm0");
   expect(code).toBe(0);
@@ -146,7 +156,7 @@ test("unplug of an unknown device removes nothing and lists those that it can, e
   const { code, stdout, stderr } = await ended("unplug", target, "dimm0", "dimm7");
   expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
   expect(stderr).toMatch(
-    /^Nothing was removed\. .*no DIMM "dimm7"; these can be removed: dimm0 at .*, dimm1 at/,
+    /^Nothing was removed\. .*no DIMM or CPU "dimm7"; these can be removed: dimm0 at .*, dimm1 at/,
   );
   expect((await ended("unplug", target)).code).toBe(2);
   expect((await ended("unplug", target, "dimm0", "--wait", "soon")).code).toBe(2);

@@ -6,6 +6,7 @@ import { cpuNotes, vmcoreinfoNote } from "../../src/elfcore/kinds.ts";
 import { auditMachine } from "../../src/keeper/audit.ts";
 import { Keeper } from "../../src/keeper/keeper.ts";
 import { plugCpu } from "../../src/keeper/plug-cpu.ts";
+import { hotpluggableMemory } from "../../src/layout/machine.ts";
 import { nodeSha256 } from "../../src/targets/sha256.ts";
 import { type Form, FORMS, unload } from "../image/fake-loaders.ts";
 import { CRASH_NOTES, PLACES, UNITS } from "../image/fake-machine.ts";
@@ -157,6 +158,58 @@ describe.each(FORMS)("with an image of form %s", (form) => {
       size: undefined,
       described: true,
     });
+  });
+});
+
+/** An image with a DIMM in every second place, and room for no more than one program header. */
+const full = async (parameters?: string): Promise<{ target: FakeTarget; keeper: Keeper }> => {
+  const options = parameters === undefined ? {} : { parameters };
+  const target = new FakeTarget("file", options, { units: UNITS });
+  const keeper = keeperOf(target);
+  const room = Math.floor((4096 - 64) / 56) - target.image.header.programHeaders.length;
+  for (let i = 0; i + 1 < room; i++) target.add(slots(2 * i));
+  await keeper.reconcile();
+  return { target, keeper };
+};
+
+describe("CPUs for which the header's segment has no room", () => {
+  test("have it moved, in one pause, with the notes of all that may come", async () => {
+    const { target, keeper } = await full();
+    target.setCpus(4);
+    target.pauses = 0;
+    const { before, after } = await keeper.reconcile();
+    expect(before).toMatchObject({ verdict: "inaccurate", cpus: { present: 4, described: 2 } });
+    expect(after).toMatchObject({ verdict: "accurate", cpus: { described: 8, undescribed: [] } });
+    expect(after.image!.headerAddress).not.toBe(before.image!.headerAddress);
+    expect(target.pauses).toBe(1);
+    expect((await keeper.reconcile()).installed).toBeUndefined();
+    expect(dump(target)).toEqual(armedWith(target, hotpluggableMemory(await target.layout()).ranges));
+  });
+
+  test("get what room there is where it cannot be moved, memory first, and the rest is told", async () => {
+    const { target, keeper } = await full("memmap=exactmap");
+    target.setCpus(5);
+    target.remove(slots(0));
+    const { after } = await keeper.reconcile();
+    expect(after).toMatchObject({ verdict: "inaccurate", cpus: { present: 5, described: 4 } });
+    await expect(keeper.reconcile()).rejects.toMatchObject({ kind: "header-too-large" });
+  });
+
+  test("have it moved before one is plugged, and the pause is told", async () => {
+    const { target, keeper } = await full();
+    target.pauses = 0;
+    const { after, pauseMicroseconds } = await plugCpu(target, keeper);
+    expect(after).toMatchObject({ verdict: "accurate", cpus: { present: 3, described: 8 } });
+    expect({ pauses: target.pauses, pauseMicroseconds }).toEqual({ pauses: 1, pauseMicroseconds: 1000 });
+  });
+
+  test("are not plugged where it cannot be moved", async () => {
+    const { target, keeper } = await full("memmap=exactmap");
+    await expect(plugCpu(target, keeper)).rejects.toMatchObject({
+      kind: "header-too-large",
+      message: expect.stringMatching(/^Nothing was plugged\..*memmap=/),
+    });
+    expect((await target.layout()).cpus).toEqual([]);
   });
 });
 

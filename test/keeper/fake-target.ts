@@ -5,6 +5,7 @@ import type {
   BackendFate,
   PausedWork,
   PluggableMachine,
+  RemovableCpu,
   RemovableDimm,
   RemovalAnswer,
   UnpluggableMachine,
@@ -47,6 +48,8 @@ export class FakeTarget implements PluggableMachine, UnpluggableMachine, Watched
   afterPlug: (() => void) | undefined;
   /** What the machine answers when it is asked for a DIMM; unless told it gives it up. */
   onRemoval: ((dimm: RemovableDimm) => Promise<RemovalAnswer>) | undefined;
+  /** The same for a CPU. */
+  onCpuRemoval: (() => Promise<RemovalAnswer>) | undefined;
   /** What becomes of a backend. */
   onRelease: (() => Promise<BackendFate>) | undefined;
   clock = 0;
@@ -178,6 +181,7 @@ export class FakeTarget implements PluggableMachine, UnpluggableMachine, Watched
     return this.#devices.flatMap(({ id, range }) => {
       if (id === undefined || range === undefined) return [];
       const removable: RemovableDimm = {
+        kind: "dimm",
         name: id,
         range,
         remove: async (_limitMs, asked) => {
@@ -190,6 +194,20 @@ export class FakeTarget implements PluggableMachine, UnpluggableMachine, Watched
       };
       return [removable];
     });
+  }
+
+  async removableCpus(): Promise<readonly RemovableCpu[]> {
+    return this.#cpus.map((_cpu, number) => ({
+      kind: "cpu",
+      name: `cpu${number}`,
+      fixed: number < this.kernel.cpus ? "it has no id" : undefined,
+      remove: async (_limitMs, asked) => {
+        asked();
+        if (this.onCpuRemoval) return this.onCpuRemoval();
+        this.setCpus(this.#cpus.length - 1);
+        return { answer: "removed" };
+      },
+    }));
   }
 
   /** Advances by a millisecond each time that somebody looks. */

@@ -3,11 +3,13 @@ import { describe, expect, test } from "vitest";
 import { exitOfError, isLeftHalfDone } from "../../src/cli/exit.ts";
 import { Keeper } from "../../src/keeper/keeper.ts";
 import type { RemovableDimm } from "../../src/keeper/machine.ts";
-import { dimmsNamed, unplugMemory, type Unplugged } from "../../src/keeper/unplug.ts";
+import { devicesNamed, dimmsNamed, unplugMemory, type Unplugged } from "../../src/keeper/unplug.ts";
+import { unplugCpu, type UnpluggedCpu } from "../../src/keeper/unplug-cpu.ts";
 import { hotpluggableMemory } from "../../src/layout/machine.ts";
 import { RangeSet } from "../../src/layout/range-set.ts";
 import { nodeSha256 } from "../../src/targets/sha256.ts";
 import { type Form, FORMS, unload } from "../image/fake-loaders.ts";
+import { UNITS } from "../image/fake-machine.ts";
 import { armedWith, dump, FakeTarget, HOT, slots } from "./fake-target.ts";
 
 const LIMIT = 1000;
@@ -245,7 +247,115 @@ describe("a removal that needs one program header more than there is room for", 
   });
 });
 
+/** A target with two CPUs that came after the load. */
+function withCpus(form: Form): { target: FakeTarget; keeper: Keeper } {
+  const target = new FakeTarget(form, {}, { units: UNITS });
+  target.setCpus(4);
+  return { target, keeper: keeperOf(target) };
+}
+
+async function unplugOneCpu(target: FakeTarget, name: string, keeper: Keeper): Promise<UnpluggedCpu> {
+  const [cpu] = await devicesNamed(target, [name]);
+  if (cpu?.kind !== "cpu") throw new Error(`${name} is no CPU`);
+  return unplugCpu(target, keeper, cpu, LIMIT);
+}
+
+describe.each(FORMS)("a CPU, with an image of form %s", (form: Form) => {
+  test("goes, and its note stays: the header gets the notes of all before, and is not touched after", async () => {
+    const { target, keeper } = withCpus(form);
+    target.onCpuRemoval = async () => {
+      expect((await keeper.audit()).cpus).toMatchObject({ present: 4, described: 8, undescribed: [] });
+      target.memory.writes.length = 0;
+      target.setCpus(3);
+      return { answer: "removed" };
+    };
+    const { answer, after } = await unplugOneCpu(target, "cpu3", keeper);
+    expect(answer).toEqual({ answer: "removed" });
+    expect(after).toMatchObject({ verdict: "accurate", cpus: { present: 3, described: 8 } });
+    expect(target.memory.writes).toEqual([]);
+    expect(dump(target)).toEqual(armedWith(target, []));
+  });
+
+  test("that is refused stays; one that goes after the limit is told as gone", async () => {
+    const { target, keeper } = withCpus(form);
+    target.onCpuRemoval = async () => ({ answer: "refused", reason: "busy" });
+    expect(await unplugOneCpu(target, "cpu3", keeper)).toMatchObject({
+      answer: { answer: "refused", reason: "busy" },
+      after: { verdict: "accurate", cpus: { present: 4 } },
+    });
+    target.onCpuRemoval = async () => ({ answer: "pending", reason: "silence" });
+    expect((await unplugOneCpu(target, "cpu3", keeper)).answer.answer).toBe("pending");
+    target.onCpuRemoval = async () => ({ answer: "removed" });
+    expect((await unplugOneCpu(target, "cpu3", keeper)).answer).toMatchObject({
+      answer: "pending",
+      reason: expect.stringContaining("still listed"),
+    });
+    target.onCpuRemoval = async () => (target.setCpus(3), { answer: "pending", reason: "silence" });
+    expect((await unplugOneCpu(target, "cpu3", keeper)).answer).toEqual({ answer: "removed" });
+  });
+
+  test("that cannot go is not asked for, nor is any of a machine that has panicked", async () => {
+    const { target, keeper } = withCpus(form);
+    target.onCpuRemoval = () => expect.unreachable();
+    expect((await unplugOneCpu(target, "cpu0", keeper)).answer).toEqual({
+      answer: "refused",
+      reason: "nothing was asked for: it has no id",
+    });
+    target.kernel.fillCrashNote(0);
+    await expect(unplugOneCpu(target, "cpu3", keeper)).rejects.toMatchObject({ kind: "panicking" });
+  });
+
+  test("goes where nothing is loaded, too", async () => {
+    const { target, keeper } = withCpus(form);
+    unload(target.kernel);
+    expect(await unplugOneCpu(target, "cpu3", keeper)).toMatchObject({
+      answer: { answer: "removed" },
+      after: { verdict: "not-loaded" },
+    });
+  });
+
+  test("that was asked for and not heard of says that it may go, and no header is wrong then", async () => {
+    const { target, keeper } = withCpus(form);
+    const closed = Object.assign(new Error("We closed the connection"), { machineLost: true });
+    target.onCpuRemoval = () => Promise.reject(closed);
+    await expect(unplugOneCpu(target, "cpu3", keeper)).rejects.toMatchObject({
+      name: "UnfinishedRemovalError",
+      stage: "asked",
+      message: expect.stringMatching(/^cpu3 .*at any time, which the header need not know/),
+    });
+    target.onCpuRemoval = async () => {
+      target.setCpus(3);
+      target.memory.onRead = () => {
+        throw closed;
+      };
+      return { answer: "removed" };
+    };
+    const error: unknown = await unplugOneCpu(target, "cpu3", keeper).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({
+      stage: "corrected",
+      message: expect.stringMatching(/^cpu3 was removed, which the header need not know \(We/),
+    });
+    expect(isLeftHalfDone(error)).toBe(false);
+  });
+});
+
 describe("names", () => {
+  test("stand for DIMMs and CPUs, and those that cannot be removed are not listed", async () => {
+    const { target } = withCpus("file");
+    target.add(slots(0));
+    const names = ["cpu2", "dimm0", "/machine/peripheral/cpu3", "cpu0"];
+    const found = await devicesNamed(target, names);
+    expect(found.map(({ kind, name }) => [kind, name])).toEqual([
+      ["cpu", "cpu2"],
+      ["dimm", "dimm0"],
+      ["cpu", "cpu3"],
+      ["cpu", "cpu0"],
+    ]);
+    await expect(devicesNamed(target, ["x"])).rejects.toThrow(
+      /no DIMM or CPU "x"; these can be removed: dimm0 at \S+ \(128 MiB\), cpu2, cpu3$/,
+    );
+  });
+
   test("are ids or QEMU's paths, each device once", async () => {
     const target = new FakeTarget("file");
     for (const slot of [0, 1]) target.add(slots(slot));

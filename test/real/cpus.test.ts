@@ -1,11 +1,12 @@
 /** CPUs added to a real guest after the capture kernel was loaded: whose registers a panic on one of them leaves. */
-import { afterAll, describe, expect, test } from "vitest";
+import { afterAll, describe, expect, test, vi } from "vitest";
 import { cpuNotes, KERNEL_MAP_START } from "../../src/elfcore/kinds.ts";
 import { auditMachine } from "../../src/keeper/audit.ts";
 import { Keeper } from "../../src/keeper/keeper.ts";
 import type { AgentChannel } from "../../src/lab/channel.ts";
 import type { LabGuest } from "../../src/lab/guest.ts";
 import { type LoadCall, panic } from "../../src/lab/guest-actions.ts";
+import { parseHotpluggableCpus } from "../../src/layout/qmp.ts";
 import { plugCpu as plugCpuOf } from "../../src/targets/qemu/plug.ts";
 import { QemuGuest } from "../../src/targets/qemu/guest.ts";
 import { QemuMachine } from "../../src/targets/qemu/machine.ts";
@@ -143,6 +144,51 @@ describe.skipIf(!labs.has("6.1"))("Linux 6.1", () => {
   });
 });
 
+describe.each(["5.10", "6.1"] as const)("Linux %s", (series) => {
+  test.skipIf(!labs.has(series))(
+    "gives a CPU up, keeps its note, and dumps those that are left",
+    async () => {
+      await using guest = await labs.get(series)!.bootLoaded();
+      await using others = await QemuGuest.open(guest.labQmpPath);
+      const said: string[] = [];
+      others.qmp.onEvent(({ event, data }) => said.push(`${event} ${JSON.stringify(data)}`));
+      const target = `qmp:${guest.qmpPath}`;
+      expect((await cliJson("plug", target, "--cpus", "2")).code).toBe(0);
+      await bringOnline(guest.agent, BOOT_CPUS);
+      await bringOnline(guest.agent, BOOT_CPUS + 1);
+
+      const fixed = await cliJson("unplug", target, "/machine/unattached/device[0]");
+      expect(fixed).toMatchObject({
+        code: 1,
+        json: {
+          devices: [{ kind: "cpu", outcome: "refused", reason: expect.stringContaining("it has no id") }],
+          after: { cpus: { present: BOOT_CPUS + 2 } },
+        },
+      });
+      // No guest is that quick: it goes after we have stopped listening.
+      const impatient = await cliJson("unplug", target, "kdh-cpu1", "--wait", "0.001");
+      expect(impatient).toMatchObject({ code: 3, json: { devices: [{ outcome: "pending" }] } });
+      await vi.waitUntil(async () => (await presentCpus(others)) === BOOT_CPUS + 1, { timeout: 30_000 });
+      const removed = await cliJson("unplug", target, "kdh-cpu0");
+      console.log(`${series}: ${said.join("; ")}\n${removed.stderr}`);
+      expect(removed).toMatchObject({
+        code: 0,
+        json: {
+          devices: [{ name: "kdh-cpu0", kind: "cpu", outcome: "removed", reason: "" }],
+          after: { verdict: "accurate", cpus: { present: BOOT_CPUS, described: POSSIBLE } },
+        },
+      });
+      expect(await guest.agent.output("cat /sys/devices/system/cpu/present")).toBe("0-1\n");
+
+      // It comes again under its number, and its note is where it was.
+      expect((await cliJson("plug", target, "--cpus", "1")).code).toBe(0);
+      await bringOnline(guest.agent, BOOT_CPUS);
+      const { pid, cpus } = await panicOn(guest, BOOT_CPUS);
+      expectPanicked(cpus, pid);
+    },
+  );
+});
+
 describe.skipIf(!labs.has("6.12"))("Linux 6.12", () => {
   test("lists all possible CPUs itself, and nothing is written", async () => {
     await using guest = await labs.get("6.12")!.bootLoaded();
@@ -154,6 +200,10 @@ describe.skipIf(!labs.has("6.12"))("Linux 6.12", () => {
     expect(installed).toBeUndefined();
   });
 });
+
+async function presentCpus(others: QemuGuest): Promise<number> {
+  return parseHotpluggableCpus(await others.hotpluggableCpus()).filter(({ present }) => present).length;
+}
 
 /** Has `keep --once` done, and checks every note against the kernel's own word; gives those in the header. */
 async function expectKept(guest: LabGuest): Promise<readonly bigint[]> {

@@ -131,7 +131,7 @@ describe.skipIf(!labs.has("6.1"))("on Linux 6.1, commands", () => {
     const unknown = await startCli(["unplug", target, "kdh-mem0", "kdh-mem7"]).result;
     expect(unknown.code).toBe(2);
     const path =
-      /no DIMM "kdh-mem7"; these can be removed: (\/machine\/peripheral-anon\/device\[\d+\]) at .*, kdh-mem4 at /.exec(
+      /no DIMM or CPU "kdh-mem7"; these can be removed: (\/machine\/peripheral-anon\/device\[\d+\]) at .*, kdh-mem4 at /.exec(
         unknown.stderr,
       )?.[1];
     expect(path).toBeDefined();

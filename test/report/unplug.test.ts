@@ -3,11 +3,12 @@ import { type RemovalStage, UnfinishedRemovalError } from "../../src/keeper/unpl
 import { unfinishedOutcome, unpluggedJson, unpluggedText } from "../../src/report/unplug.ts";
 
 const dimm = {
+  kind: "dimm",
   name: "kdh-mem0",
   range: { start: 4n << 30n, end: 5n << 30n },
   remove: () => Promise.reject(new Error("not here")),
   releaseBackend: () => Promise.reject(new Error("not here")),
-};
+} as const;
 
 test.each<[RemovalStage, RegExp, RegExp]>([
   [
@@ -46,4 +47,14 @@ test("what a removal took is told, and nothing in it moves the cursor", () => {
   expect(line).toBe(
     'kdh-\\u001b[2Jmem0: 1 GiB removed, the header described it for 7.7 ms after it was gone, the guest stood still for 0.7 ms, its backend "x\\u0007" is left behind; the header may still describe it\n',
   );
+});
+
+test("a CPU is told as one, with what the header has to do with it", () => {
+  const cpu = { name: "kdh-cpu0", range: undefined, reason: "", after: undefined } as const;
+  expect(unpluggedText({ ...cpu, outcome: "removed" })).toBe(
+    "kdh-cpu0: a CPU removed; the header need not know, and was not looked at again\n",
+  );
+  expect(unpluggedJson("qmp:/a", [{ ...cpu, outcome: "refused", reason: "busy" }])).toMatchObject({
+    devices: [{ name: "kdh-cpu0", kind: "cpu", outcome: "refused", reason: "busy" }],
+  });
 });

@@ -1,7 +1,9 @@
-/** `unplug TARGET DEVICE...`: the machine gives up memory, then the header is corrected. */
+/** `unplug TARGET DEVICE...`: the machine gives up memory or CPUs, then the header is corrected. */
 import { Command } from "commander";
 import { Keeper } from "../../keeper/keeper.ts";
-import { dimmsNamed, UnfinishedRemovalError, unplugMemory } from "../../keeper/unplug.ts";
+import type { RemovableDevice } from "../../keeper/machine.ts";
+import { devicesNamed, UnfinishedRemovalError, unplugMemory } from "../../keeper/unplug.ts";
+import { unplugCpu } from "../../keeper/unplug-cpu.ts";
 import { subjectText } from "../../report/subject.ts";
 import {
   unfinishedOutcome,
@@ -14,7 +16,7 @@ import { nodeSha256 } from "../../targets/sha256.ts";
 import { isSimulated, TARGET_HELP } from "../../targets/target.ts";
 import { type Context, printJson } from "../context.ts";
 import { EXIT, exitOfVerdict, parts } from "../exit.ts";
-import { withMachine } from "../machine.ts";
+import { type OpenMachine, withMachine } from "../machine.ts";
 import { jsonOption, parseSeconds } from "../options.ts";
 
 interface UnplugOptions {
@@ -25,26 +27,26 @@ interface UnplugOptions {
 
 export function unplugCommand(context: Context, exit: (code: number) => void): Command {
   return new Command("unplug")
-    .description("remove memory, and correct the header as soon as the guest has let go of it")
+    .description("remove memory or CPUs, and correct the header as soon as the guest has let go of it")
     .argument("<target>", TARGET_HELP)
-    .argument("<device...>", "DIMMs, by the names that plug and audit print")
-    .option("--wait <seconds>", "how long a guest may take to give up one DIMM", parseSeconds, 60_000)
+    .argument("<device...>", "DIMMs and CPUs, by the names that plug and audit print")
+    .option("--wait <seconds>", "how long a guest may take to give up one of them", parseSeconds, 60_000)
     .addOption(jsonOption())
     .action(async (target: string, names: readonly string[], options: UnplugOptions) => {
       const outcomes: UnplugOutcome[] = [];
       const tell = (outcome: UnplugOutcome): void => {
         outcomes.push(outcome);
         if (options.json) return;
-        // The lines name DIMMs only: without this nothing would say that they are not real.
+        // The lines name devices only: without this nothing would say that they are not real.
         if (outcomes.length === 1 && isSimulated(target)) context.print(`${subjectText(target)}\n`);
         context.print(unpluggedText(outcome));
       };
       try {
         await withMachine(context, target, "change", async (machine) => {
           const keeper = new Keeper(machine, nodeSha256);
-          for (const dimm of await dimmsNamed(machine, names)) {
+          for (const device of await devicesNamed(machine, names)) {
             context.signal.throwIfAborted();
-            tell(unplugOutcome(await unplugMemory(machine, keeper, dimm, options.wait)));
+            tell(await unplugOne(machine, keeper, device, options.wait));
           }
         });
       } catch (error) {
@@ -52,11 +54,24 @@ export function unplugCommand(context: Context, exit: (code: number) => void): C
         if (unfinished) tell(unfinishedOutcome(unfinished));
         throw error;
       } finally {
-        // Also where a later DIMM failed, or on Ctrl-C: what was done has to be told.
+        // Also where a later one failed, or on Ctrl-C: what was done has to be told.
         if (options.json && outcomes.length > 0) printJson(context, unpluggedJson(target, outcomes));
       }
       exit(exitOf(outcomes));
     });
+}
+
+async function unplugOne(
+  machine: OpenMachine,
+  keeper: Keeper,
+  device: RemovableDevice,
+  waitMs: number,
+): Promise<UnplugOutcome> {
+  return unplugOutcome(
+    device.kind === "cpu"
+      ? await unplugCpu(machine, keeper, device, waitMs)
+      : await unplugMemory(machine, keeper, device, waitMs),
+  );
 }
 
 /** What stays is a no, what may still go cannot be told; else the header decides. */

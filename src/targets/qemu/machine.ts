@@ -3,6 +3,7 @@ import type {
   AllocatedDimm,
   PausedWork,
   PluggableMachine,
+  RemovableCpu,
   RemovableDimm,
   UnpluggableMachine,
   WatchedMachine,
@@ -22,7 +23,7 @@ import { allocateDimm, plugCpu } from "./plug.ts";
 import { watchDevices } from "./watch-devices.ts";
 import { QmpClosedError, QmpCommandError } from "./qmp-errors.ts";
 import type { GuestMemory } from "./memory.ts";
-import { removableDimms } from "./unplug.ts";
+import { removableCpus, removableDimms } from "./unplug.ts";
 
 /** How a machine is opened. */
 export interface QemuMachineOptions extends QemuGuestOptions {
@@ -158,6 +159,10 @@ export class QemuMachine implements PluggableMachine, UnpluggableMachine, Watche
 
   async removableDimms(): Promise<readonly RemovableDimm[]> {
     return removableDimms(this.guest.qmp);
+  }
+
+  async removableCpus(): Promise<readonly RemovableCpu[]> {
+    return removableCpus(this.guest.qmp, await this.#cpus());
   }
 
   now(): number {

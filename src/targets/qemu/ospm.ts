@@ -48,12 +48,14 @@ const REASONS: ReadonlyMap<number, string> = new Map([
   [2, "it does not understand the request"],
   [0x80, "its kernel does not remove that device"],
   [0x81, "a program uses it"],
-  [
-    0x82,
-    "it is busy: some of its memory is in use and cannot be moved elsewhere (what the guest brings online as movable, with memhp_default_state=online_movable for one, can be)",
-  ],
+  [0x82, "it is busy"],
   [0x83, "something that depends on it is busy or cannot be removed"],
 ]);
+
+/** What keeps a DIMM busy; what keeps a CPU busy is not told. */
+const BUSY = 0x82;
+const BUSY_DIMM =
+  ": some of its memory is in use and cannot be moved elsewhere (what the guest brings online as movable, with memhp_default_state=online_movable for one, can be)";
 
 /** "Device check": Linux answers it when it has added what was plugged (drivers/acpi/scan.c). */
 const DEVICE_CHECK = 1;
@@ -69,11 +71,11 @@ export type EjectProgress =
   | { readonly progress: "done" }
   | { readonly progress: "refused"; readonly reason: string };
 
-/** Judges the status of an answer to an eject request. */
-export function judgeEject(status: number): EjectProgress {
+/** Judges the status of an answer to an eject request. @param slotType of what is to be ejected, `DIMM` or `CPU`. */
+export function judgeEject(status: number, slotType: string): EjectProgress {
   if (status === SUCCESS) return { progress: "done" };
   if (status === IN_PROGRESS) return { progress: "under-way" };
-  const words = REASONS.get(status) ?? "it gave a status that has no name";
+  const words = `${REASONS.get(status) ?? "it gave a status that has no name"}${status === BUSY && slotType === "DIMM" ? BUSY_DIMM : ""}`;
   return {
     progress: "refused",
     reason: `the guest refused: ${words} (ACPI status 0x${status.toString(16)})`,

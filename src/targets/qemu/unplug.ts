@@ -1,22 +1,26 @@
-/** Asks a guest to give up a DIMM, and hears what it says to that. */
+/** Asks a guest to give up a DIMM or a CPU, and hears what it says to that. */
 import * as v from "valibot";
 
-import type { BackendFate, RemovableDimm, RemovalAnswer } from "../../keeper/machine.ts";
-import { type MemoryDevice, parseMemoryDevices } from "../../layout/qmp.ts";
+import type { BackendFate, RemovableCpu, RemovableDimm, RemovalAnswer } from "../../keeper/machine.ts";
+import { type HotpluggableCpu, type MemoryDevice, parseMemoryDevices } from "../../layout/qmp.ts";
 import { EJECT_REQUEST, judgeEject, parseOspmStatus } from "./ospm.ts";
 import { isOurBackend } from "./plug.ts";
 import { QmpCommandError, QmpTimeoutError } from "./qmp-errors.ts";
 import type { QmpClient, QmpEvent } from "./qmp.ts";
 import { qomList, qomSize, queryStatus } from "./replies.ts";
 
-/** What identifies a DIMM in QEMU's commands and events. */
-interface DimmIdentity {
+/** What identifies a device in QEMU's commands and events. */
+interface DeviceIdentity {
+  readonly slotType: "DIMM" | "CPU";
   /** Its id; undefined where it has none. */
   readonly id: string | undefined;
   /** What `device_del` takes: its id, else its QOM path. */
   readonly name: string;
   readonly slot: number | undefined;
 }
+
+/** Devices that have an id. */
+const WITH_ID = "/machine/peripheral/";
 
 /** Where QEMU has devices without an id. */
 const ANONYMOUS = "/machine/peripheral-anon";
@@ -31,13 +35,43 @@ export async function removableDimms(qmp: QmpClient): Promise<readonly Removable
     if (name === undefined) continue;
     const backend = ownBackend(device);
     dimms.push({
+      kind: "dimm",
       name,
       range,
-      remove: async (limitMs, asked) => removeDimm(qmp, { name, id, slot }, limitMs, asked),
+      remove: async (limitMs, asked) => {
+        const identity = { slotType: "DIMM", name, id, slot } as const;
+        return removeDevice(qmp, identity, limitMs, asked);
+      },
       releaseBackend: async () => deleteBackend(qmp, backend),
     });
   }
   return dimms;
+}
+
+/**
+ * The CPUs among `cpus` that are there.
+ *
+ * One without an id is not asked for: the guest's answer would not say which CPU it is about, and those that QEMU starts
+ * with have none, the boot CPU among them, which cannot go.
+ */
+export function removableCpus(qmp: QmpClient, cpus: readonly HotpluggableCpu[]): readonly RemovableCpu[] {
+  return cpus.flatMap(({ qomPath }): readonly RemovableCpu[] => {
+    if (qomPath === undefined) return [];
+    const id = qomPath.startsWith(WITH_ID) ? qomPath.slice(WITH_ID.length) : undefined;
+    const name = id ?? qomPath;
+    return [
+      {
+        kind: "cpu",
+        name,
+        fixed:
+          id === undefined
+            ? "it has no id; only CPUs that were added with one can be removed, not those that the guest started with"
+            : undefined,
+        remove: async (limitMs, asked) =>
+          removeDevice(qmp, { slotType: "CPU", name, id, slot: undefined }, limitMs, asked),
+      },
+    ];
+  });
 }
 
 /** The id of the device's backend, where `plug` has made both. */
@@ -63,12 +97,12 @@ const DeviceData = v.object({
 });
 
 /**
- * Asks the guest for `dimm`, and waits for what it says: DEVICE_DELETED once the DIMM is gone, a status of its ACPI
+ * Asks the guest for `device`, and waits for what it says: DEVICE_DELETED once it is gone, a status of its ACPI
  * where it does not give it up. What comes after the limit is not heard here.
  */
-async function removeDimm(
+async function removeDevice(
   qmp: QmpClient,
-  dimm: DimmIdentity,
+  device: DeviceIdentity,
   limitMs: number,
   asked: () => void,
 ): Promise<RemovalAnswer> {
@@ -76,14 +110,14 @@ async function removeDimm(
   if (!before.running) {
     return {
       answer: "refused",
-      reason: `nothing was asked for: a guest that does not run ("${before.status}") cannot give up memory; let it run first`,
+      reason: `nothing was asked for: a guest that does not run ("${before.status}") cannot give anything up; let it run first`,
     };
   }
   let underWay = false;
   let answer: RemovalAnswer | undefined;
   const heard = qmp.waitForEvent(
     (event) => {
-      const said = whatItSays(event, dimm);
+      const said = whatItSays(event, device);
       if (said === "under-way") underWay = true;
       else answer ??= said;
       return answer !== undefined;
@@ -94,7 +128,7 @@ async function removeDimm(
   heard.catch(() => undefined);
   asked();
   try {
-    await qmp.execute("device_del", { id: dimm.name });
+    await qmp.execute("device_del", { id: device.name });
   } catch (error) {
     if (!(error instanceof QmpCommandError)) throw error;
     return { answer: "refused", reason: `nothing was asked for: QEMU says "${error.desc}"` };
@@ -108,26 +142,32 @@ async function removeDimm(
   return answer ?? { answer: "pending", reason: "the guest's answer was not understood" };
 }
 
-/** What an event says of the removal of `dimm`; undefined where it is about something else. */
-function whatItSays({ event, data }: QmpEvent, dimm: DimmIdentity): RemovalAnswer | "under-way" | undefined {
+/** What an event says of the removal of `wanted`; undefined where it is about something else. */
+function whatItSays(
+  { event, data }: QmpEvent,
+  wanted: DeviceIdentity,
+): RemovalAnswer | "under-way" | undefined {
   if (event === "ACPI_DEVICE_OST") {
     const status = parseOspmStatus(data);
-    if (status === undefined || status.source !== EJECT_REQUEST || status.slotType !== "DIMM")
+    if (status === undefined || status.source !== EJECT_REQUEST || status.slotType !== wanted.slotType)
       return undefined;
     // QEMU leaves the id of a device out that has none.
     const about =
-      dimm.id === undefined
-        ? status.device === undefined && status.slot === String(dimm.slot)
-        : status.device === dimm.id;
+      wanted.id === undefined
+        ? status.device === undefined && status.slot === String(wanted.slot)
+        : status.device === wanted.id;
     if (!about) return undefined;
-    const judged = judgeEject(status.status);
+    const judged = judgeEject(status.status, status.slotType);
     // That it is done is believed when QEMU says that the device is gone.
     return judged.progress === "refused" ? { answer: "refused", reason: judged.reason } : "under-way";
   }
   const named = v.safeParse(DeviceData, data);
   if (!named.success) return undefined;
   const { device, path, msg } = named.output;
-  if (!(dimm.id === undefined ? path === dimm.name : device === dimm.id)) return undefined;
+  // QEMU 10.0 tells of a CPU's APIC only: of the CPU itself once nobody refers to it, which does not come to pass.
+  const isPart = wanted.slotType === "CPU" && path?.startsWith(`${WITH_ID}${wanted.id}/`) === true;
+  if (event === "DEVICE_DELETED" && isPart) return { answer: "removed" };
+  if (!(wanted.id === undefined ? path === wanted.name : device === wanted.id)) return undefined;
   if (event === "DEVICE_DELETED") return { answer: "removed" };
   if (event === "MEM_UNPLUG_ERROR" || event === "DEVICE_UNPLUG_GUEST_ERROR") {
     const words = msg === undefined ? "" : `: "${msg}"`;

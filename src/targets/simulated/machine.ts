@@ -5,6 +5,7 @@ import type {
   AllocatedDimm,
   PausedWork,
   PluggableMachine,
+  RemovableCpu,
   RemovableDimm,
   UnpluggableMachine,
   WatchedMachine,
@@ -95,13 +96,14 @@ export class SimulatedTarget
 
   async removableDimms(): Promise<readonly RemovableDimm[]> {
     return this.machine.dimms.map(({ id, range }) => ({
+      kind: "dimm",
       name: id,
       range,
       remove: async (_limitMs, asked) => {
         if (!this.machine.running)
           return {
             answer: "refused",
-            reason: "nothing was asked for: a machine that stands still cannot give up memory",
+            reason: "nothing was asked for: a machine that stands still cannot give anything up",
           };
         asked();
         if (this.machine.requestRemoval(id)) return { answer: "removed" };
@@ -112,6 +114,27 @@ export class SimulatedTarget
       },
       releaseBackend: async () => ({ fate: "deleted" }),
     }));
+  }
+
+  async removableCpus(): Promise<readonly RemovableCpu[]> {
+    const { present } = this.machine.cpus;
+    return Array.from({ length: present }, (_, cpu) => ({
+      kind: "cpu",
+      name: `cpu${cpu}`,
+      fixed: this.#whyFixed(cpu),
+      remove: async (_limitMs, asked) => {
+        asked();
+        this.machine.removeCpu();
+        return { answer: "removed" };
+      },
+    }));
+  }
+
+  #whyFixed(cpu: number): string | undefined {
+    if (cpu < this.machine.bootCpus) return "it was there when the machine was started";
+    return cpu + 1 < this.machine.cpus.present
+      ? "a simulated machine gives up the CPU that came last first"
+      : undefined;
   }
 
   now(): undefined {

@@ -1,11 +1,12 @@
 import type { Socket } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
 
-import type { RemovableDimm } from "../../../src/keeper/machine.ts";
+import type { RemovableCpu, RemovableDimm } from "../../../src/keeper/machine.ts";
+import { parseHotpluggableCpus } from "../../../src/layout/qmp.ts";
 import { judgeEject } from "../../../src/targets/qemu/ospm.ts";
 import { QmpClient } from "../../../src/targets/qemu/qmp.ts";
 import { stringifyQmp } from "../../../src/targets/qemu/qmp-json.ts";
-import { removableDimms } from "../../../src/targets/qemu/unplug.ts";
+import { removableCpus, removableDimms } from "../../../src/targets/qemu/unplug.ts";
 import { type Handler, Refusal, SILENCE, startFakeQmp } from "./fake-qmp.ts";
 
 const cleanUps: (() => Promise<unknown>)[] = [];
@@ -210,6 +211,75 @@ describe("a removal", () => {
   });
 });
 
+const slot = (number: number, path?: string): object => ({
+  type: "max-x86_64-cpu",
+  "vcpus-count": 1,
+  props: { "socket-id": number },
+  ...(path === undefined ? {} : { "qom-path": path }),
+});
+const said = (status: number, fields: object = {}): object =>
+  ost(status, { device: "kdh-cpu0", slot: "2", "slot-type": "CPU", ...fields });
+
+describe("CPUs", () => {
+  const SLOTS = [
+    slot(3),
+    slot(2, "/machine/peripheral/kdh-cpu0"),
+    slot(1, "/machine/peripheral-anon/device[0]"),
+    slot(0, "/machine/unattached/device[0]"),
+  ];
+  const cpusOf = async (
+    ...[onDelete, handlers]: [Parameters<typeof open>[1]?, Parameters<typeof open>[2]?]
+  ): Promise<{ readonly cpus: readonly RemovableCpu[]; readonly log: readonly string[] }> => {
+    const { qmp, log } = await open([], onDelete, handlers);
+    return { cpus: removableCpus(qmp, parseHotpluggableCpus(SLOTS)), log };
+  };
+
+  it("that are there are listed, and those without an id with the reason why they stay", async () => {
+    const { cpus } = await cpusOf();
+    const noId = expect.stringMatching(/^it has no id/);
+    expect(cpus.map(({ kind, name, fixed }) => ({ kind, name, fixed }))).toEqual([
+      { kind: "cpu", name: "kdh-cpu0", fixed: undefined },
+      { kind: "cpu", name: "/machine/peripheral-anon/device[0]", fixed: noId },
+      { kind: "cpu", name: "/machine/unattached/device[0]", fixed: noId },
+    ]);
+  });
+
+  it.each([
+    ["its APIC, which is all that QEMU 10.0 says", { path: "/machine/peripheral/kdh-cpu0/lapic" }],
+    ["it", { device: "kdh-cpu0", path: "/machine/peripheral/kdh-cpu0" }],
+  ])("are gone when QEMU says so of %s, and not for what is said of others", async (_what, gonePath) => {
+    const gone = await cpusOf((say) => {
+      say("ACPI_DEVICE_OST", said(0x82, { device: "kdh-cpu1" }));
+      say("ACPI_DEVICE_OST", said(0x82, { "slot-type": "DIMM" }));
+      say("ACPI_DEVICE_OST", said(0x84));
+      say("ACPI_DEVICE_OST", said(0, { device: undefined }));
+      say("DEVICE_DELETED", { path: "/machine/peripheral/kdh-cpu00/lapic" });
+      say("MEM_UNPLUG_ERROR", { path: "/machine/peripheral/kdh-cpu0/lapic" });
+      say("DEVICE_DELETED", gonePath);
+      return {};
+    });
+    expect(await gone.cpus[0]!.remove(1000, nobody)).toEqual({ answer: "removed" });
+    expect(gone.log.slice(-2)).toEqual(["query-status", "device_del"]);
+  });
+
+  it("stay where the guest or QEMU refuses", async () => {
+    const busy = await cpusOf((say) => (say("ACPI_DEVICE_OST", said(0x82)), {}));
+    expect(await busy.cpus[0]!.remove(1000, nobody)).toEqual({
+      answer: "refused",
+      reason: "the guest refused: it is busy (ACPI status 0x82)",
+    });
+    const boot = await cpusOf(() => {
+      throw new Refusal("Boot CPU is unpluggable");
+    });
+    expect(await boot.cpus[0]!.remove(1000, nobody)).toMatchObject({
+      answer: "refused",
+      reason: expect.stringContaining('QEMU says "Boot CPU is unpluggable"'),
+    });
+    const silent = await cpusOf();
+    expect(await silent.cpus[0]!.remove(50, nobody)).toMatchObject({ answer: "pending" });
+  });
+});
+
 describe("a backend", () => {
   it.each([
     ["under another name", { memdev: "/objects/mem0" }],
@@ -237,10 +307,14 @@ describe("a backend", () => {
 
 describe("the status of an ejection", () => {
   it("is done, under way, or refused with a reason", () => {
-    expect(judgeEject(0)).toEqual({ progress: "done" });
-    expect(judgeEject(0x84)).toEqual({ progress: "under-way" });
-    const reasons = [1, 2, 0x80, 0x81, 0x82, 0x83, 0xdead].map((status) => judgeEject(status));
+    expect(judgeEject(0, "DIMM")).toEqual({ progress: "done" });
+    expect(judgeEject(0x84, "CPU")).toEqual({ progress: "under-way" });
+    const reasons = [1, 2, 0x80, 0x81, 0x82, 0x83, 0xdead].map((status) => judgeEject(status, "DIMM"));
     expect(reasons.every(({ progress }) => progress === "refused")).toBe(true);
     expect(new Set(reasons.map((each) => JSON.stringify(each))).size).toBe(reasons.length);
+    expect(judgeEject(0x82, "CPU")).toEqual({
+      progress: "refused",
+      reason: "the guest refused: it is busy (ACPI status 0x82)",
+    });
   });
 });
