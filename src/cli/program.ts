@@ -1,13 +1,5 @@
 /** The command tree. Help, and later the man page and completion, come from it. */
 import { Command } from "commander";
-import { auditCommand } from "./commands/audit.ts";
-import { inspectCommand } from "./commands/inspect.ts";
-import { keepCommand } from "./commands/keep.ts";
-import { labCommand } from "./commands/lab.ts";
-import { plugCommand } from "./commands/plug.ts";
-import { rulesCommand } from "./commands/rules.ts";
-import { simulateCommand } from "./commands/simulate.ts";
-import { unplugCommand } from "./commands/unplug.ts";
 import type { Context } from "./context.ts";
 
 const EXIT_CODES = `
@@ -20,23 +12,39 @@ Exit codes:
   130  interrupted
 `;
 
-/** Builds the tree. `exit` is told the code that the command wants to end with. */
-export function buildProgram(context: Context, version: string, exit: (code: number) => void): Command {
+type MakeCommand = (context: Context, exit: (code: number) => void) => Command;
+
+/** In the order of the help text. Each is loaded when it is wanted: all of them are some 290 files. */
+const COMMANDS: ReadonlyMap<string, () => Promise<MakeCommand>> = new Map<string, () => Promise<MakeCommand>>(
+  [
+    ["inspect", async () => (await import("./commands/inspect.ts")).inspectCommand],
+    ["audit", async () => (await import("./commands/audit.ts")).auditCommand],
+    ["keep", async () => (await import("./commands/keep.ts")).keepCommand],
+    ["plug", async () => (await import("./commands/plug.ts")).plugCommand],
+    ["unplug", async () => (await import("./commands/unplug.ts")).unplugCommand],
+    ["lab", async () => (await import("./commands/lab.ts")).labCommand],
+    ["simulate", async () => (await import("./commands/simulate.ts")).simulateCommand],
+    ["rules", async () => (await import("./commands/rules.ts")).rulesCommand],
+  ],
+);
+
+/**
+ * Builds the tree.
+ *
+ * @param exit told the code that the command wants to end with.
+ * @param first the first argument: where it is a command's name, the tree has only that one.
+ */
+export async function buildProgram(
+  context: Context,
+  version: string,
+  exit: (code: number) => void,
+  first?: string,
+): Promise<Command> {
   const program = new Command("kdump-hotplug")
     .description("Keeps kernel crash dumps complete while memory comes and goes")
     .version(version)
     .addHelpText("after", EXIT_CODES);
-  for (const command of [
-    inspectCommand,
-    auditCommand,
-    keepCommand,
-    plugCommand,
-    unplugCommand,
-    labCommand,
-    simulateCommand,
-    rulesCommand,
-  ]) {
-    program.addCommand(command(context, exit));
-  }
+  const only = first === undefined ? undefined : COMMANDS.get(first);
+  for (const load of only ? [only] : COMMANDS.values()) program.addCommand((await load())(context, exit));
   return program;
 }

@@ -8,7 +8,7 @@ import { buildProgram } from "./program.ts";
 /** @returns the exit code; never throws. */
 export async function run(args: readonly string[], context: Context, version: string): Promise<number> {
   let code: number = EXIT.yes;
-  const program = buildProgram(context, version, (wanted) => (code = wanted));
+  const program = await buildProgram(context, version, (wanted) => (code = wanted), args[0]);
   configure(program, context);
   try {
     await program.parseAsync(args, { from: "user" });
