@@ -1,7 +1,11 @@
+import { availableParallelism } from "node:os";
+
 import { defineConfig, type ViteUserConfig } from "vitest/config";
 
 const config: ViteUserConfig = defineConfig({
   test: {
+    // One less than there are would be vitest's own choice: of two cores the second would only watch the first.
+    maxWorkers: availableParallelism(),
     projects: [
       {
         test: {
@@ -10,6 +14,11 @@ const config: ViteUserConfig = defineConfig({
           exclude: ["test/real/**", "test/program/**"],
           // Far more than any takes: a machine that is busy with other things is no reason to fail.
           testTimeout: 30_000,
+          // A process for each of 130 files costs more than most of what is in them: a worker keeps its process and the
+          // modules that it has read. So a test puts back what it changes outside of itself (timers, spies, files).
+          // Forks, not threads: tests send themselves signals, and count the processor time of their process.
+          pool: "forks",
+          isolate: false,
         },
       },
       {
@@ -17,6 +26,7 @@ const config: ViteUserConfig = defineConfig({
         test: {
           name: "program",
           include: ["test/program/**/*.test.ts"],
+          testTimeout: 30_000,
         },
       },
       {

@@ -16,6 +16,8 @@ const MAX_ACCESS = 1024 ** 3;
  */
 export class SparseMemory implements PhysicalMemory {
   readonly #pages: Map<number, Uint8Array>;
+  /** Pages that no {@link fork} has in common with us: the others are copied before they change. */
+  readonly #own = new Set<number>();
   #ram: RangeSet;
 
   constructor(ram: RangeSet, pages: Map<number, Uint8Array> = new Map()) {
@@ -56,12 +58,10 @@ export class SparseMemory implements PhysicalMemory {
     for (const page of this.#pages.keys()) if (page >= first && page < end) this.#pages.delete(page);
   }
 
-  /** An independent copy with the same bytes. */
+  /** An independent copy with the same bytes. A page is copied when either side writes it: every panic takes a fork. */
   fork(): SparseMemory {
-    return new SparseMemory(
-      this.#ram,
-      new Map(Array.from(this.#pages, ([page, bytes]) => [page, bytes.slice()])),
-    );
+    this.#own.clear();
+    return new SparseMemory(this.#ram, new Map(this.#pages));
   }
 
   async ranges(): Promise<readonly PhysicalRange[]> {
@@ -91,12 +91,16 @@ export class SparseMemory implements PhysicalMemory {
   /** Stores `bytes` at physical `address`, as the machine itself does. */
   poke(address: bigint, bytes: Uint8Array): void {
     eachPage(address, bytes.length, (page, inPage, done, size) => {
-      let stored = this.#pages.get(page);
-      if (!stored) {
-        if (!this.#ram.contains(BigInt(page) * BigInt(PAGE_SIZE))) return;
-        this.#pages.set(page, (stored = new Uint8Array(PAGE_SIZE)));
+      const stored = this.#pages.get(page);
+      if (!stored && !this.#ram.contains(BigInt(page) * BigInt(PAGE_SIZE))) return;
+      if (stored && this.#own.has(page)) {
+        stored.set(bytes.subarray(done, done + size), inPage);
+        return;
       }
-      stored.set(bytes.subarray(done, done + size), inPage);
+      const mine = stored?.slice() ?? new Uint8Array(PAGE_SIZE);
+      mine.set(bytes.subarray(done, done + size), inPage);
+      this.#pages.set(page, mine);
+      this.#own.add(page);
     });
   }
 

@@ -57,7 +57,13 @@ describe("bytes", () => {
   test("text ends at the first NUL or at the end", () => {
     expect(textUntilNul(text("ab\0cd"))).toBe("ab");
     expect(textUntilNul(text("ab"))).toBe("ab");
-    expect(equalBytes(text("ab"), text("abc"))).toBe(false);
+  });
+
+  test("bytes are equal where length and each of them are", () => {
+    expect(equalBytes(text("abc"), text("abc"))).toBe(true);
+    expect(equalBytes(text(""), text(""))).toBe(true);
+    for (const other of ["ab", "abcd", "xbc", "axc", "abx"])
+      expect(equalBytes(text("abc"), text(other))).toBe(false);
   });
 });
 

@@ -1,7 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { readdir } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 
 import { MemoryAccessError } from "../../../src/image/memory.ts";
 import { GdbError } from "../../../src/targets/qemu/gdb-remote.ts";
@@ -32,6 +32,20 @@ async function open(
 function markOfTheDead(): string {
   const { pid } = spawnSync(process.execPath, ["--version"]);
   return ownMark().replace(/^\d+/, String(pid));
+}
+
+/**
+ * From here on time stands still, until `elapse` lets a limit pass whose length nobody has to sit through: `begun` tells
+ * that what it limits is under way. Only timers are ours: sockets go on as they do.
+ */
+function holdTime(): (ms: number, begun?: () => boolean) => Promise<void> {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  cleanUps.push(async () => vi.useRealTimers());
+  return async (ms, begun = () => true) => {
+    // Not `expect.poll`, which lets our time go on by itself.
+    while (!begun() || vi.getTimerCount() === 0) await new Promise((resolve) => setImmediate(resolve));
+    await vi.advanceTimersByTimeAsync(ms);
+  };
 }
 
 const events = (guest: QemuGuest): string[] => {
@@ -143,7 +157,12 @@ describe("memory without a shared file", () => {
       fake.state.running = false;
       fake.state.status = "paused";
     });
-    await expect(guest.memory.write(0x100000n, Uint8Array.of(1))).rejects.toThrow("did not answer");
+    const elapse = holdTime();
+    const written: Promise<unknown> = guest.memory
+      .write(0x100000n, Uint8Array.of(1))
+      .catch((error: unknown) => error);
+    await elapse(3000, () => fake.gdbLog().includes("qSupported"));
+    expect(await written).toMatchObject({ message: 'gdbstub did not answer "qSupported" within 3000 ms' });
     expect(fake.state.running).toBe(true);
   });
 
@@ -482,29 +501,36 @@ describe("pausedDuring", () => {
     expect(fake.log.at(-1)).toBe("cont");
   });
 
-  it(
-    "sends cont behind a stop that is not answered in time, and QEMU gets to read it when we have gone",
-    { timeout: 40_000 },
-    async () => {
-      const seen: string[] = [];
-      const { guest, fake } = await open({
-        handlers: {
-          stop: (_args, socket) => {
-            // As a process that stands still: what comes now is read later.
-            socket.pause();
-            return SILENCE;
-          },
-          cont: () => (seen.push("cont"), {}),
+  it("sends cont behind a stop that is not answered in time, and QEMU gets to read it when we have gone", async () => {
+    const seen: string[] = [];
+    const { guest, fake } = await open({
+      handlers: {
+        stop: (_args, socket) => {
+          // As a process that stands still: what comes now is read later.
+          socket.pause();
+          return SILENCE;
         },
-      });
-      await expect(guest.pausedDuring(async () => await Promise.resolve())).rejects.toThrow(
-        /did not answer "stop" within 10000 ms: .*"cont" was sent behind it/,
-      );
-      await guest.close();
-      for (const socket of fake.connections) socket.resume();
-      await expect.poll(() => seen).toEqual(["cont"]);
-    },
-  );
+        cont: () => (seen.push("cont"), {}),
+      },
+    });
+    const elapse = holdTime();
+    let ended = false;
+    const outcome: Promise<unknown> = guest
+      .pausedDuring(async () => await Promise.resolve())
+      .catch((error: unknown) => error)
+      .finally(() => (ended = true));
+    await elapse(10_000, () => fake.log.includes("stop"));
+    // What remains is `cont`, which is not answered either.
+    await elapse(9_999);
+    expect(ended).toBe(false);
+    await elapse(1);
+    expect(await outcome).toMatchObject({
+      message: expect.stringMatching(/did not answer "stop" within 10000 ms: .*"cont" was sent behind it/),
+    });
+    await guest.close();
+    for (const socket of fake.connections) socket.resume();
+    await expect.poll(() => seen).toEqual(["cont"]);
+  });
 
   it("notices a guest that does not stop", async () => {
     const { guest } = await open({ handlers: { stop: () => ({}) } });
