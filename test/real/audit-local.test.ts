@@ -80,7 +80,7 @@ describe.each([
 
   it.skipIf(!lab)("is told as from outside: after the load, and with a DIMM", async () => {
     await using guest = await lab!.bootLoaded({ ramMiB: 1536, load });
-    await loadedThenGrown(guest, kernel);
+    expect((await loadedThenGrown(guest, kernel)).stderr).toBe("");
     await guest.agent.finish("guest");
   });
 });
