@@ -1,8 +1,5 @@
 /** Reconcile: look at layout and header as they are, install the difference, verify. */
-import { encodeCoreHeader } from "../elfcore/encode.ts";
-import { type CoreHeader, programHeaderRoom } from "../elfcore/header.ts";
-import { cpuNotes } from "../elfcore/kinds.ts";
-import { equalBytes } from "../image/bytes.ts";
+import type { CoreHeader } from "../elfcore/header.ts";
 import type { DigestPrefix } from "../image/digest.ts";
 import { ImageError } from "../image/error.ts";
 import type { Sha256 } from "../image/hash.ts";
@@ -11,13 +8,13 @@ import { type CaptureImage, locateImage, type LocateHints, type Location } from 
 import { MemoryAccessError, type PhysicalMemory } from "../image/memory.ts";
 import { fitsInPlace, type PlannedWrite } from "../image/plan.ts";
 import { withRegionLast } from "../image/purgatory.ts";
-import { headerWithCpuNotes } from "../layout/cpu-notes.ts";
 import { RangeSet } from "../layout/range-set.ts";
-import { wantedHeader } from "../layout/wanted.ts";
 import { type Audit, isCorrectable, judge } from "./audit.ts";
 import { install, type InstallReport, move, PrefixCache } from "./install.ts";
 import { interruptible } from "./interruptible.ts";
 import type { Machine } from "./machine.ts";
+import { wantedHeaders, withAllCpus } from "./wanted-headers.ts";
+import type { Keeping } from "./watch.ts";
 
 /** A machine that changes the image under us this often in a row is not waited for. */
 export const MAX_ATTEMPTS = 5;
@@ -39,7 +36,7 @@ export interface Updated {
 }
 
 /** Keeps one machine's header true. Holds only what makes the next look cheaper, never what it believes true. */
-export class Keeper {
+export class Keeper implements Keeping<InstallReport> {
   readonly #machine: Machine;
   readonly #sha256: Sha256;
   readonly #hints: LocateHints;
@@ -185,20 +182,9 @@ export class Keeper {
     return locateImage(memory, this.#sha256, hints);
   }
 
-  /**
-   * The header that should be; none where the loaded one is right or may not be touched. Where CPUs that are there would
-   * have no room in it: first the one that has them all, which has to move, then what fits.
-   */
-  #wanted({ image, missing, stale, cpus, layout }: Audit): readonly CoreHeader[] {
-    if (!image || !isCorrectable(image)) return [];
-    if (missing.isEmpty && stale.isEmpty && cpus.undescribed.length === 0) return [];
-    const memory = wantedHeader(image.header, layout);
-    const fitting = withPossibleCpus(memory, image, cpus.present);
-    const lacking = Math.min(cpus.present, cpus.possible ?? 0) > cpuNotes(fitting).length;
-    const before = encodeCoreHeader(image.header);
-    return [...(lacking ? [withAllCpus(memory, image)] : []), fitting].filter(
-      (wanted) => !equalBytes(encodeCoreHeader(wanted), before),
-    );
+  /** None where the loaded one may not be touched. */
+  #wanted(audit: Audit): readonly CoreHeader[] {
+    return audit.image && isCorrectable(audit.image) ? wantedHeaders(audit) : [];
   }
 }
 
@@ -210,20 +196,4 @@ function withWrites(image: CaptureImage, writes: readonly PlannedWrite[]): Captu
   const moved = writes.some(({ what }) => what === "region-table");
   const regions = moved ? withRegionLast(digest.table.regions, image.headerAddress) : digest.table.regions;
   return { ...image, digest: { ...digest, value, table: { ...digest.table, regions } } };
-}
-
-/** `header` in the form of newer kernels: a note for every possible CPU, as far as they are known and have room. */
-function withPossibleCpus(
-  header: CoreHeader,
-  { possibleCpus, headerCapacity }: CaptureImage,
-  present: number,
-  room = programHeaderRoom(headerCapacity),
-): CoreHeader {
-  if (possibleCpus.state === "unknown") return header;
-  return headerWithCpuNotes(header, { notes: possibleCpus.notes, present, room });
-}
-
-/** The same without a limit, for a header that gets a new place. */
-function withAllCpus(header: CoreHeader, image: CaptureImage): CoreHeader {
-  return withPossibleCpus(header, image, 0, Number.POSITIVE_INFINITY);
 }

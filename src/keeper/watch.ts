@@ -1,16 +1,26 @@
 /** Keeps one machine's header true for as long as it is wanted: every change only says "look again". */
 import { type Audit, isCorrectable } from "./audit.ts";
+import type { CaptureImage } from "../image/locate.ts";
 import type { InstallReport } from "./install.ts";
-import type { Keeper } from "./keeper.ts";
 import { isLoss, type WatchedMachine } from "./machine.ts";
 
+/** Who keeps a machine's header true, as far as a watch needs it. `I` is what is told of an install. */
+export interface Keeping<I> {
+  /** Looks and hashes, without changing anything. @param signal ends it between two reads, with its reason. */
+  audit(signal?: AbortSignal): Promise<Audit>;
+  /** Takes the hash that the next install will need. @param signal as for {@link audit}. */
+  prepare(image: CaptureImage, signal?: AbortSignal): Promise<unknown>;
+  /** Looks, and installs what has to be installed. */
+  update(): Promise<{ readonly before: Audit; readonly installed: I | undefined }>;
+}
+
 /** What happened, in the order in which it did. */
-export type WatchEvent =
+export type WatchEvent<I = InstallReport> =
   | {
       readonly kind: "installed";
       /** What was wrong, as seen right before. */
       readonly before: Audit;
-      readonly installed: InstallReport;
+      readonly installed: I;
       /** From the change until the header was there, ms; undefined where nothing told of a change: a look was due. */
       readonly reactionMs: number | undefined;
     }
@@ -20,8 +30,8 @@ export type WatchEvent =
   | { readonly kind: "failed"; readonly error: Error };
 
 /** How a machine is watched. */
-export interface WatchOptions {
-  readonly onEvent: (event: WatchEvent) => void;
+export interface WatchOptions<I = InstallReport> {
+  readonly onEvent: (event: WatchEvent<I>) => void;
   readonly signal: AbortSignal;
   /** Milliseconds between two looks where nothing changes: a guest that loads another image tells nobody. Default 1000. */
   readonly lookEveryMs?: number;
@@ -48,7 +58,11 @@ const LOOK_SHARE = 20;
  *
  * @throws what says that the machine is lost, and whatever was under way when `signal` was aborted and failed.
  */
-export async function watch(machine: WatchedMachine, keeper: Keeper, options: WatchOptions): Promise<void> {
+export async function watch<I>(
+  machine: Pick<WatchedMachine, "onChange">,
+  keeper: Keeping<I>,
+  options: WatchOptions<I>,
+): Promise<void> {
   const { signal, onEvent, now = () => performance.now() } = options;
   const { lookEveryMs = LOOK_EVERY_MS, verifyAfterMs = VERIFY_AFTER_MS } = options;
   const verifyEveryMs = options.verifyEveryMs ?? VERIFY_EVERY_MS;
@@ -92,7 +106,7 @@ export async function watch(machine: WatchedMachine, keeper: Keeper, options: Wa
 }
 
 /** A verdict that has been hashed, and the hash that the next install needs. */
-async function verified(keeper: Keeper, stop: AbortSignal): Promise<Audit> {
+async function verified(keeper: Keeping<unknown>, stop: AbortSignal): Promise<Audit> {
   const audit = await keeper.audit(stop);
   if (audit.image && isCorrectable(audit.image)) await keeper.prepare(audit.image, stop);
   return audit;
@@ -117,11 +131,11 @@ async function unlessRung<T>(
 
 /** Says each thing once. */
 class Told {
-  readonly #onEvent: (event: WatchEvent) => void;
+  readonly #onEvent: (event: Exclude<WatchEvent, { kind: "installed" }>) => void;
   #verdict: string | undefined;
   #failure: string | undefined;
 
-  constructor(onEvent: (event: WatchEvent) => void) {
+  constructor(onEvent: (event: Exclude<WatchEvent, { kind: "installed" }>) => void) {
     this.#onEvent = onEvent;
   }
 
