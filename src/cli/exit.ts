@@ -5,6 +5,7 @@ import { FetchError, SupplyError } from "../lab/fetch/errors.ts";
 import { ResultsError } from "../lab/campaign/results.ts";
 import { GuestCommandError } from "../lab/errors.ts";
 import type { Verdict } from "../keeper/audit.ts";
+import { FullLoadError } from "../keeper/inside.ts";
 import { isLoss } from "../keeper/machine.ts";
 import { PlugSizeError, UnfinishedPlugError } from "../keeper/plug.ts";
 import { UnfinishedRemovalError, UnknownDeviceError } from "../keeper/unplug.ts";
@@ -63,7 +64,8 @@ export function isLeftHalfDone(error: unknown): boolean {
     (error instanceof ImageError && error.kind === "half-written") ||
     (error instanceof UnfinishedPlugError && !error.described) ||
     (error instanceof UnfinishedRemovalError && (error.stage === "asked" || error.stage === "removed")) ||
-    error instanceof RunStateError
+    error instanceof RunStateError ||
+    error instanceof FullLoadError
   );
 }
 
@@ -88,7 +90,7 @@ export function exitOfError(error: unknown): number {
   if (error instanceof PlugSizeError || error instanceof UnknownDeviceError) return EXIT.usage;
   const unfinished = error instanceof UnfinishedPlugError || error instanceof UnfinishedRemovalError;
   if (isLoss(error) || (unfinished && isLoss(error.cause))) return EXIT.lost;
-  if (unfinished || error instanceof PlugError) return EXIT.no;
+  if (unfinished || error instanceof PlugError || error instanceof FullLoadError) return EXIT.no;
   if (error instanceof ImageError) {
     if (error.kind === "not-a-core-header") return EXIT.usage;
     const answers: readonly ImageErrorKind[] = ["header-too-large", "unsafe-rearm", "changed"];

@@ -49,7 +49,7 @@ async function openMachine(context: Context, text: string, purpose: Purpose): Pr
       return await QemuMachine.open(target.path, { signal: context.signal, alone: purpose === "change" });
     case "local":
       throw new TargetError(
-        "From inside a machine only audit and inspect are possible: nobody can stop the machine that they run in; give qmp:PATH of a guest",
+        "From inside a machine only audit, inspect, keep and load are possible: nobody can stop the machine that they run in; give qmp:PATH of a guest",
       );
     case "sim":
       return SimulatedTarget.open(target.text, target.spec, nodeSha256);

@@ -103,6 +103,28 @@ export function rootOption(): Option {
   );
 }
 
+/** What is loaded in full, in place of what the distribution would load. */
+export interface CaptureOptions {
+  readonly kernel?: string;
+  readonly initrd?: string;
+  readonly commandLine?: string;
+}
+
+export function captureKernelOption(): Option {
+  return new Option(
+    "--kernel <file>",
+    "local only: the capture kernel, for loads in full (default: the distribution's configuration)",
+  );
+}
+
+export function captureInitrdOption(): Option {
+  return new Option("--initrd <file>", "local only: its initrd");
+}
+
+export function captureCommandLineOption(): Option {
+  return new Option("--command-line <text>", "local only: its command line, without elfcorehdr=");
+}
+
 export function jsonOption(): Option {
   return new Option("--json", "print one JSON document");
 }

@@ -68,6 +68,9 @@ export type Location =
   | { readonly found: "no-crash-memory"; readonly kernel: RunningKernel }
   | { readonly found: "unknown"; readonly reason: string };
 
+/** An image whose digest was found to match. */
+export type HashedImage = Pick<CaptureImage, "headerAddress" | "digest">;
+
 /** What the caller knows already; everything is checked, nothing is taken on trust. */
 export interface LocateHints {
   /** RAM, as the machine told of it before: spares asking again. The image lies in boot RAM, which stays as it is. */
@@ -80,7 +83,7 @@ export interface LocateHints {
    * From an earlier look: spares the hash of its segments where it has the same header address, region table and
    * digest. That purgatory would pass is then as true as it was; that the image is the same one is checked.
    */
-  readonly hashed?: CaptureImage | undefined;
+  readonly hashed?: HashedImage | undefined;
 }
 
 /** What every step needs; RAM is asked for once, which costs a round trip to a real machine. */
@@ -90,7 +93,7 @@ interface Look {
   readonly ram: RangeSet;
   /** Headers that were put to the proof already, by address. */
   readonly verdicts: Map<bigint, ProvenHeader | DisprovenHeader>;
-  readonly hashed: CaptureImage | undefined;
+  readonly hashed: HashedImage | undefined;
 }
 
 /**

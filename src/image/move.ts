@@ -39,16 +39,19 @@ const PLACE_UNIT = 16 * 1024;
 /**
  * Bytes of the place for a header with `count` program headers: twice what it needs, so that it can grow, but no more
  * than a header is believed to have; the largest that there can be has room in that.
+ *
+ * @param room program headers for which there has to be room at least.
  */
-export function placeSize(count: number): number {
-  const twice = Math.ceil((2 * coreHeaderSize(count)) / PLACE_UNIT) * PLACE_UNIT;
-  return Math.min(twice, MAX_HEADER_SEGMENT);
+export function placeSize(count: number, room = 0): number {
+  const bytes = Math.max(2 * coreHeaderSize(count), coreHeaderSize(room));
+  return Math.min(Math.ceil(bytes / PLACE_UNIT) * PLACE_UNIT, MAX_HEADER_SEGMENT);
 }
 
 /**
  * Plans the installation of `wanted` into `image` at a new place. Hashes the image, so it takes a while; what it is
  * based on is checked byte for byte when the plan is carried out.
  *
+ * @param room program headers for which the new place has room at least.
  * @throws {ImageError} `header-too-large` where the header cannot be moved, with the reason; `changed` where the image
  * changed meanwhile; `outside-image` where a write would leave the image.
  */
@@ -57,6 +60,7 @@ export async function planMove(
   sha256: Sha256,
   image: CaptureImage,
   wanted: CoreHeader,
+  room?: number,
 ): Promise<WritePlan> {
   const { digest, headerAddress } = image;
   if (digest.state !== "covers-header") {
@@ -66,7 +70,7 @@ export async function planMove(
       "its digest does not cover the header: the kernel may rewrite it in its old place",
     );
   }
-  const { boot, place, map } = await findPlace(memory, image, wanted);
+  const { boot, place, map } = await findPlace(memory, image, wanted, room);
   const text = withElfcorehdr(boot.commandLine.text, place.start);
   if (text === undefined || elfcorehdrOf(text) !== place.start) {
     throw cannotMove(image, wanted, `elfcorehdr= in the command line has no room for ${hex(place.start)}`);
@@ -126,6 +130,7 @@ async function findPlace(
   memory: PhysicalMemory,
   image: CaptureImage,
   wanted: CoreHeader,
+  room: number | undefined,
 ): Promise<FreePlace & { readonly boot: BootParams }> {
   const no = (reason: string): ImageError => cannotMove(image, wanted, reason);
   const { kimage, kernel, headerAddress } = image;
@@ -143,7 +148,7 @@ async function findPlace(
   const controlPagesEnd = await readControlPagesEnd(memory, kimage, kernel.pageOffset, crash);
   if (controlPagesEnd === undefined) throw no("the kernel does not say where its control pages end");
   const occupation = { crash, segments, controlPagesEnd, map: boot.map };
-  const free = findFreePlace(occupation, placeSize(wanted.programHeaders.length));
+  const free = findFreePlace(occupation, placeSize(wanted.programHeaders.length, room));
   if (typeof free === "string") throw no(free);
   return { ...free, boot };
 }

@@ -85,9 +85,16 @@ export interface RearmPlan {
   };
 }
 
+/** What {@link planRearm} can be told besides. */
+export interface RearmOptions {
+  /** From the plan by which the image was re-armed, or prepared: spares hashing it. */
+  readonly hashes?: RearmHashes | undefined;
+  /** Program headers for which the header's segment is to have room; the header is moved where it has not. Default 0. */
+  readonly room?: number;
+}
+
 /**
- * Plans the installation of `wanted` into `image` by one kexec_load. Nothing is written. Hashes the image unless its
- * `hashes` are known from the plan by which it was re-armed.
+ * Plans the installation of `wanted` into `image` by one kexec_load. Nothing is written.
  *
  * A header that outgrows its segment gets another place, which the boot parameters then name (move.ts); loads that
  * touch are joined first where that is enough.
@@ -102,11 +109,12 @@ export async function planRearm(
   image: CaptureImage,
   wanted: CoreHeader,
   facts: RearmFacts,
-  hashes?: RearmHashes,
+  { hashes, room = 0 }: RearmOptions = {},
 ): Promise<RearmPlan> {
   const { kimage, digest, crash, purgatory } = understand(image, facts);
   const known = hashes && equalBytes(hashes.digest, digest.value) ? hashes : undefined;
-  const inPlace = joinedToFit(wanted, programHeaderRoom(image.headerCapacity)) !== undefined;
+  const capacity = programHeaderRoom(image.headerCapacity);
+  const inPlace = room <= capacity && joinedToFit(wanted, capacity) !== undefined;
   const covers = digest.state === "covers-header";
   const prefix =
     covers && inPlace
@@ -114,10 +122,10 @@ export async function planRearm(
       : undefined;
   const { writes } = inPlace
     ? await planInstall(memory, image, wanted, prefix)
-    : await planMove(memory, sha256, image, wanted);
+    : await planMove(memory, sha256, image, wanted, room);
   const header: ImageSegment = inPlace
     ? { address: image.headerAddress, size: image.headerCapacity }
-    : { address: addressOf(writes), size: placeSize(wanted.programHeaders.length) };
+    : { address: addressOf(writes), size: placeSize(wanted.programHeaders.length, room) };
   const after = digestAfter(image, digest, writes);
 
   const parts = await partsOf(memory, image, kimage, digest, after.table.regions, header);

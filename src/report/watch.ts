@@ -1,19 +1,51 @@
 /** What a keeper did while it watched, one line each; for programs, one JSON document a line. */
 import { bytesWritten } from "../image/plan.ts";
+import type { InsideInstall } from "../keeper/inside.ts";
+import type { InstallReport } from "../keeper/install.ts";
 import type { WatchEvent } from "../keeper/watch.ts";
 import { formatBytes } from "../layout/range.ts";
 import type { RangeSet } from "../layout/range-set.ts";
 import { auditJson, installedJson } from "./audit.ts";
+import { insideInstallJson, insideInstallText } from "./inside.ts";
 import { SCHEMA_VERSION } from "./json.ts";
 import { subjectJson, subjectText } from "./subject.ts";
 import { milliseconds, printable } from "./text.ts";
 
-/** One event, for people. @param at when it was, ISO 8601. */
-export function watchText(target: string, at: string, event: WatchEvent): string {
-  return `${at} ${subjectText(target)}: ${eventText(event)}\n`;
+/** How an install is told of. */
+export interface InstallReporter<I> {
+  /** Parts of a sentence. */
+  text(installed: I): readonly string[];
+  json(installed: I): Readonly<Record<string, unknown>>;
 }
 
-function eventText(event: WatchEvent): string {
+/** Installs from outside. */
+export const OUTSIDE_INSTALLS: InstallReporter<InstallReport> = {
+  text: ({ writes, pauseMicroseconds }) => [
+    `${formatBytes(BigInt(bytesWritten(writes)))} written`,
+    ...(pauseMicroseconds === undefined
+      ? []
+      : [`the guest stood still for ${milliseconds(pauseMicroseconds)}`]),
+  ],
+  json: installedJson,
+};
+
+/** Installs from inside. */
+export const INSIDE_INSTALLS: InstallReporter<InsideInstall> = {
+  text: (installed) => [insideInstallText(installed)],
+  json: insideInstallJson,
+};
+
+/** One event, for people. @param at when it was, ISO 8601. */
+export function watchText<I>(
+  target: string,
+  at: string,
+  event: WatchEvent<I>,
+  reporter: InstallReporter<I>,
+): string {
+  return `${at} ${subjectText(target)}: ${eventText(event, reporter)}\n`;
+}
+
+function eventText<I>(event: WatchEvent<I>, reporter: InstallReporter<I>): string {
   switch (event.kind) {
     case "verdict":
       return `${event.audit.verdict} (${printable(event.audit.reason)})${event.audit.warnings.map((warning) => `; warning: ${printable(warning)}`).join("")}`;
@@ -21,15 +53,15 @@ function eventText(event: WatchEvent): string {
       const { before, installed, reactionMs } = event;
       const changes = [changeText("described", before.missing), changeText("taken out", before.stale)].flat();
       // Nothing else is a reason to install.
-      if (changes.length === 0) changes.push("described CPUs that have no note yet");
-      const bytes = formatBytes(BigInt(bytesWritten(installed.writes)));
-      const pause =
-        installed.pauseMicroseconds === undefined
-          ? []
-          : [`the guest stood still for ${milliseconds(installed.pauseMicroseconds)}`];
+      if (changes.length === 0)
+        changes.push(
+          before.verdict === "inaccurate" || before.verdict === "accurate"
+            ? "described CPUs that have no note yet"
+            : `was ${before.verdict}`,
+        );
       const reaction =
         reactionMs === undefined ? [] : [`${reactionMs.toFixed(1)} ms after the change was seen`];
-      return `installed: ${[...changes, `${bytes} written`, ...pause, ...reaction].join("; ")}`;
+      return `installed: ${[...changes, ...reporter.text(installed), ...reaction].join("; ")}`;
     }
     case "failed":
       return `failed: ${printable(event.error.message)}`;
@@ -41,7 +73,12 @@ function changeText(what: string, ranges: RangeSet): readonly string[] {
 }
 
 /** One event, for programs. @param at when it was, ISO 8601. */
-export function watchJson(target: string, at: string, event: WatchEvent): Readonly<Record<string, unknown>> {
+export function watchJson<I>(
+  target: string,
+  at: string,
+  event: WatchEvent<I>,
+  reporter: InstallReporter<I>,
+): Readonly<Record<string, unknown>> {
   const head = { schemaVersion: SCHEMA_VERSION, ...subjectJson(target), at, event: event.kind };
   switch (event.kind) {
     case "verdict":
@@ -50,7 +87,7 @@ export function watchJson(target: string, at: string, event: WatchEvent): Readon
       return {
         ...head,
         before: auditJson(target, event.before),
-        installed: installedJson(event.installed),
+        installed: reporter.json(event.installed),
         reactionMs: event.reactionMs ?? null,
       };
     case "failed":

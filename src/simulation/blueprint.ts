@@ -62,6 +62,8 @@ export const KERNEL_DATA = {
   imagePointer: 0x3_0008n,
   crashNotes: 0x3_0010n,
   perCpuOffset: 0x3_1000n,
+  nrPfnMapped: 0x4_0000n,
+  pfnMapped: 0x4_0010n,
   perCpuLoad: 0x20_0000n,
 } as const;
 

@@ -86,6 +86,20 @@ function writePerCpuTable(
   }
 }
 
+/** `nr_pfn_mapped` and `pfn_mapped` (arch/x86/mm/init.c): all memory that the kernel has ever mapped, as page frames. */
+export function writeMapped(
+  memory: SparseMemory,
+  { kernel }: Blueprint,
+  mapped: readonly PhysicalRange[],
+): void {
+  memory.poke(kernel.paddr + KERNEL_DATA.nrPfnMapped, u64Bytes(BigInt(mapped.length)));
+  mapped.forEach(({ start, end }, i) => {
+    const entry = kernel.paddr + KERNEL_DATA.pfnMapped + BigInt(16 * i);
+    memory.poke(entry, u64Bytes(start >> 12n));
+    memory.poke(entry + 8n, u64Bytes(end >> 12n));
+  });
+}
+
 /** The physical address of CPU `cpu`'s note. */
 export function crashNoteOf({ crashNotes }: Blueprint, cpu: number): bigint {
   return crashNotes.base + BigInt(cpu) * crashNotes.stride;

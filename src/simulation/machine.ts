@@ -8,12 +8,12 @@ import { blockCount, type Dimm, DimmSlots } from "./dimms.ts";
 import { SimulationError } from "./error.ts";
 import { handleMemoryEvent } from "./handler.ts";
 import { type KexecCall, kexecLoad, type KexecErrno, type KexecStep } from "./kexec-load.ts";
-import { readLoadedKimage, setImagePointer, writeKernel } from "./kernel-data.ts";
+import { readLoadedKimage, setImagePointer, writeKernel, writeMapped } from "./kernel-data.ts";
 import type { KernelModel } from "./kernels.ts";
 import { type LoadedImage, loadImage, type LoadRequest, updatesHeader } from "./load.ts";
 import { SparseMemory } from "./memory.ts";
 import { type DumpVerdict, judgeDump, panicMachine, type PanicResult } from "./panic.ts";
-import type { CpuCounts, SystemState } from "./system.ts";
+import { type CpuCounts, identityMap, type SystemState } from "./system.ts";
 import { systemFiles } from "./views.ts";
 
 /** What a machine is built from. */
@@ -76,6 +76,7 @@ export class SimulatedMachine {
     this.#dimms = new DimmSlots(options.blueprint.hotBase, options.slots);
     this.memory = new SparseMemory(options.blueprint.backedRam);
     writeKernel(this.memory, this.blueprint, this.kernel, possible);
+    writeMapped(this.memory, this.blueprint, identityMap(this.system));
     this.files = systemFiles(() => ({
       ...this.system,
       loaded: this.loaded,
@@ -178,6 +179,7 @@ export class SimulatedMachine {
   addDimm(id: string): void {
     this.#dimms.markAdded(id);
     this.#everAdded.push(this.#dimms.get(id).range);
+    writeMapped(this.memory, this.blueprint, identityMap(this.system));
   }
 
   /** One block goes online or offline; the kernel's handler is not called ({@link handleMemoryEvent}). */

@@ -72,8 +72,10 @@ test.each([
   [["audit", "local", "--root", "/nowhere"], "There is no directory /nowhere"],
   [["audit", "sim:6.1", "--root", "/"], "--root is where the files of the target local are"],
   [["inspect", "some.file", "--root", "/"], "--root is where the files of the target local are"],
-  [["keep", "local"], "only audit and inspect are possible"],
-  [["plug", "local", "--memory", "1G"], "only audit and inspect are possible"],
+  [["keep", "qmp:/nowhere", "--dry-run"], "--dry-run: only for the target local"],
+  [["keep", "sim:6.1", "--once", "--kernel", "/vmlinuz"], "--kernel: only for the target local"],
+  [["load", "qmp:/nowhere"], "expected local"],
+  [["plug", "local", "--memory", "1G"], "only audit, inspect, keep and load are possible"],
 ])("%j is refused in one sentence", async (args, sentence) => {
   const { code, stdout, stderr } = await ended(...args);
   expect({ code, stdout }).toEqual({ code: 2, stdout: "" });

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import type { Audit } from "../../src/keeper/audit.ts";
 import type { WatchEvent } from "../../src/keeper/watch.ts";
 import { RangeSet } from "../../src/layout/range-set.ts";
-import { watchJson, watchText } from "../../src/report/watch.ts";
+import { OUTSIDE_INSTALLS, watchJson, watchText } from "../../src/report/watch.ts";
 
 const AT = "2026-01-02T03:04:05.678Z";
 const audit: Audit = {
@@ -34,7 +34,7 @@ const installed: WatchEvent = {
 
 describe("what a keeper did", () => {
   test("is one line for people, with when, where and how long", () => {
-    expect(watchText("qmp:/a", AT, installed)).toBe(
+    expect(watchText("qmp:/a", AT, installed, OUTSIDE_INSTALLS)).toBe(
       `${AT} qmp:/a: installed: 0x100000000-0x140000000 (1 GiB) described; 0x200000000-0x208000000 (128 MiB) taken out; 2 bytes written; the guest stood still for 1.2 ms; 7.3 ms after the change was seen\n`,
     );
   });
@@ -45,10 +45,10 @@ describe("what a keeper did", () => {
       installed: { writes, pauseMicroseconds: undefined },
       reactionMs: undefined,
     };
-    expect(watchText("sim:6.1", AT, bare)).toMatch(
+    expect(watchText("sim:6.1", AT, bare, OUTSIDE_INSTALLS)).toMatch(
       /^\S+ sim:6\.1 \(simulated\): installed: .*; 2 bytes written\n$/,
     );
-    expect(watchJson("sim:6.1", AT, bare)).toMatchObject({
+    expect(watchJson("sim:6.1", AT, bare, OUTSIDE_INSTALLS)).toMatchObject({
       simulated: true,
       reactionMs: null,
       installed: { pauseMicroseconds: null },
@@ -60,11 +60,12 @@ describe("what a keeper did", () => {
       { kind: "verdict", audit },
       { kind: "failed", error: new Error("no\u001b[2J") },
     ];
-    for (const event of events) expect(watchText("qmp:/a\u001b", AT, event)).toMatch(/^[\x20-\x7e]+\n$/);
+    for (const event of events)
+      expect(watchText("qmp:/a\u001b", AT, event, OUTSIDE_INSTALLS)).toMatch(/^[\x20-\x7e]+\n$/);
   });
 
   test("is one document for programs", () => {
-    expect(watchJson("qmp:/a", AT, installed)).toMatchObject({
+    expect(watchJson("qmp:/a", AT, installed, OUTSIDE_INSTALLS)).toMatchObject({
       schemaVersion: 1,
       target: "qmp:/a",
       at: AT,
@@ -73,7 +74,9 @@ describe("what a keeper did", () => {
       installed: { pauseMicroseconds: 1234, writes: [{ what: "e_phnum", address: "0x38", bytes: 2 }] },
       reactionMs: 7.25,
     });
-    expect(watchJson("qmp:/a", AT, { kind: "failed", error: new Error("x") })).toMatchObject({
+    expect(
+      watchJson("qmp:/a", AT, { kind: "failed", error: new Error("x") }, OUTSIDE_INSTALLS),
+    ).toMatchObject({
       event: "failed",
       error: "x",
     });

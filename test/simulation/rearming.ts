@@ -63,7 +63,7 @@ export class Rearmer {
             present: this.machine.cpus.present,
             room: programHeaderRoom(image.headerCapacity),
           });
-    return planRearm(this.machine.memory, nodeSha256, image, wanted, facts, this.#hashes);
+    return planRearm(this.machine.memory, nodeSha256, image, wanted, facts, { hashes: this.#hashes });
   }
 
   /** Confirms and makes the call; what was learned is kept. */

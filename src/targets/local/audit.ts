@@ -8,6 +8,7 @@ import { followImagePointer } from "../../image/kernel.ts";
 import { type CaptureImage, locateImage, type LocateHints } from "../../image/locate.ts";
 import { MemoryAccessError } from "../../image/memory.ts";
 import { type Audit, judge, type Verdict } from "../../keeper/audit.ts";
+import { interruptible } from "../../keeper/interruptible.ts";
 import { LayoutError } from "../../layout/error.ts";
 import type { MachineLayout } from "../../layout/machine.ts";
 import { formatBytes } from "../../layout/range.ts";
@@ -38,12 +39,14 @@ type Judged = Audit | { readonly changed: string };
  *
  * What cannot be known is the verdict `unknown`, and no error.
  *
+ * @param signal ends it between two reads of memory, with its reason.
  * @throws {ImageError} where `hints` name a header that is none.
  */
 export async function auditLocal(
   machine: LocalMachine,
   sha256: Sha256,
   hints: LocateHints = {},
+  signal?: AbortSignal,
 ): Promise<LocalAudit> {
   let facts: KdumpFacts | undefined;
   let layout: MachineLayout | undefined;
@@ -59,7 +62,7 @@ export async function auditLocal(
       layout = seen.layout;
       const judged: Judged =
         facts.crashLoaded === true
-          ? await lookAtImage(machine, sha256, hints, layout)
+          ? await lookAtImage(machine, sha256, hints, layout, signal)
           : await notLoaded(machine, facts, seen);
       if ("changed" in judged) {
         changed = judged.changed;
@@ -104,9 +107,10 @@ async function lookAtImage(
   sha256: Sha256,
   hints: LocateHints,
   layout: MachineLayout,
+  signal: AbortSignal | undefined,
 ): Promise<Judged> {
   try {
-    return await judgeImage(machine, sha256, hints, layout);
+    return await judgeImage(machine, sha256, hints, layout, signal);
   } catch (error) {
     // Memory that was there is gone.
     if (error instanceof MemoryAccessError && machine.tree.isLive) return { changed: error.message };
@@ -119,10 +123,11 @@ async function judgeImage(
   sha256: Sha256,
   hints: LocateHints,
   layout: MachineLayout,
+  signal: AbortSignal | undefined,
 ): Promise<Judged> {
   const { memory, tree } = machine;
   const kernel = await machine.kernel(layout);
-  const location = await locateImage(memory, sha256, {
+  const location = await locateImage(interruptible(memory, signal), sha256, {
     ram: RangeSet.of(await memory.ranges()),
     crashMemory: layout.inside?.crashMemory,
     kernel,

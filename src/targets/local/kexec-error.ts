@@ -68,4 +68,5 @@ export class KexecError extends SystemCallError {
  */
 export class KexecRefusedError extends Error {
   override readonly name = "KexecRefusedError";
+  readonly imageKept = true;
 }

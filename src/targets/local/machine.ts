@@ -6,6 +6,7 @@ import {
   type VmcoreInfo,
   VMCOREINFO_NOTE_SIZE,
 } from "../../image/vmcoreinfo.ts";
+import type { RearmFacts } from "../../image/rearm-image.ts";
 import type { Machine, PausedWork } from "../../keeper/machine.ts";
 import { parseIomem, systemRam } from "../../layout/iomem.ts";
 import { type MachineLayout, machineLayoutFromSysfs } from "../../layout/machine.ts";
@@ -14,7 +15,8 @@ import { parseCpuList, readCpus, readMemoryBlocks, readVmcoreinfoNote } from "..
 import { LocalError } from "./error.ts";
 import { findSymbols } from "./kallsyms.ts";
 import { Kcore } from "./kcore.ts";
-import { KERNEL_SYMBOLS, runningKernel } from "./running-kernel.ts";
+import { readRearmFacts } from "./rearm-facts.ts";
+import { mappedMemory, runningKernel, SYMBOLS } from "./running-kernel.ts";
 import { RootTree } from "./tree.ts";
 
 /** What kind of machine we run on; injected so that a test can be any. */
@@ -108,15 +110,25 @@ export class LocalMachine implements Machine, AsyncDisposable {
     const pageOffset = await this.memory.pageOffset();
     const vmcoreinfo = await this.#vmcoreinfo(note.address, ram);
     if (!vmcoreinfo || pageOffset === undefined) return undefined;
-    // A running kernel's variables stay where they are.
-    this.#symbols ??= findSymbols(this.tree, KERNEL_SYMBOLS);
     return await runningKernel(this.memory, ram, {
       vmcoreinfo,
-      symbols: await this.#symbols,
+      symbols: await this.#findSymbols(),
       pageOffset,
       crashMemory: inside.crashMemory,
       possibleCpus: parseCpuList((await this.tree.readText(POSSIBLE)) ?? "", POSSIBLE),
     });
+  }
+
+  /**
+   * What a re-arm has to know of `kernel`, which is this machine's.
+   *
+   * @throws {ImageError} `unsafe-rearm` where the kernel hides what it has mapped.
+   * @throws {LocalError} where a file does not say what it should.
+   */
+  async rearmFacts(kernel: RunningKernel): Promise<RearmFacts> {
+    const ram = RangeSet.of(await this.memory.ranges());
+    const mapped = await mappedMemory(this.memory, ram, kernel, await this.#findSymbols());
+    return await readRearmFacts(this.tree, parseIomem(await this.#iomem()), mapped);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -135,6 +147,12 @@ export class LocalMachine implements Machine, AsyncDisposable {
       "malformed",
       `${kcore} does not have its VMCOREINFO note (${own.release}) at 0x${address.toString(16)}, where ${this.tree.shown("/sys/kernel/vmcoreinfo")} says it is: they are not of the same boot; copy both again`,
     );
+  }
+
+  /** A running kernel's variables stay where they are. */
+  async #findSymbols(): Promise<ReadonlyMap<string, bigint>> {
+    this.#symbols ??= findSymbols(this.tree, SYMBOLS);
+    return await this.#symbols;
   }
 
   async #iomem(): Promise<string> {

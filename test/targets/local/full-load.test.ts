@@ -10,6 +10,7 @@ import type { CaptureFiles } from "../../../src/targets/local/capture-facts.ts";
 import { prepareFullLoad } from "../../../src/targets/local/full-load.ts";
 import { KexecRefusedError } from "../../../src/targets/local/kexec-error.ts";
 import type { SystemCalls } from "../../../src/targets/local/system-calls.ts";
+import { bzImage } from "./bzimage-file.ts";
 import { AnsweredCalls } from "./harmless-calls.ts";
 
 /** Nothing but kexec_file_load is called, and that is answered. */
@@ -20,33 +21,18 @@ const NO_CALLS: SystemCalls = {
   whenReadable: () => expect.fail("nothing is to be waited for"),
 };
 
-/** A kernel file of 64 KiB whose setup header is as Linux 6.1 has it, with `change`s. It has no code: no kernel runs. */
-function kernelFile(change: (view: DataView) => void = () => undefined): Uint8Array {
-  const bytes = new Uint8Array(64 * 1024);
-  const view = new DataView(bytes.buffer);
-  view.setUint16(0x1fe, 0xaa55, true);
-  view.setUint32(0x202, 0x53726448, true);
-  view.setUint16(0x206, 0x020f, true);
-  view.setUint8(0x211, 1);
-  view.setUint16(0x236, 0x7f, true);
-  view.setUint32(0x238, 2047, true);
-  view.setUint32(0x260, 0x0330_0800, true);
-  change(view);
-  return bytes;
-}
-
 describe("a kernel file", () => {
   test("says what it takes", () => {
-    expect(parseBzImage(kernelFile(), "/k")).toEqual({ initSize: 0x0330_0800, commandLineSize: 2047 });
+    expect(parseBzImage(bzImage(), "/k")).toEqual({ initSize: 0x0330_0800, commandLineSize: 2047 });
   });
 
   test.each<[string, Uint8Array]>([
-    ["it has 1023 bytes", kernelFile().subarray(0, 1023)],
-    ["it has no setup header", kernelFile((view) => view.setUint16(0x1fe, 0))],
-    ["it has no setup header", kernelFile((view) => view.setUint32(0x202, 0x7f454c46))],
-    ["its boot protocol is 2.11", kernelFile((view) => view.setUint16(0x206, 0x020b, true))],
-    ["it is a zImage", kernelFile((view) => view.setUint8(0x211, 0x80))],
-    ["its xloadflags are 0x1", kernelFile((view) => view.setUint16(0x236, 1, true))],
+    ["it has 1023 bytes", bzImage().subarray(0, 1023)],
+    ["it has no setup header", bzImage((view) => view.setUint16(0x1fe, 0))],
+    ["it has no setup header", bzImage((view) => view.setUint32(0x202, 0x7f454c46))],
+    ["its boot protocol is 2.11", bzImage((view) => view.setUint16(0x206, 0x020b, true))],
+    ["it is a zImage", bzImage((view) => view.setUint8(0x211, 0x80))],
+    ["its xloadflags are 0x1", bzImage((view) => view.setUint16(0x236, 1, true))],
   ])("is refused where %s", (words, bytes) => {
     const parse = (): unknown => parseBzImage(bytes, "/k");
     expect(parse).toThrow(KexecRefusedError);
@@ -68,7 +54,7 @@ describe("a load in full", () => {
       source: "a test",
       notes: [],
     };
-    await writeFile(files.kernel, kernelFile());
+    await writeFile(files.kernel, bzImage());
     await writeFile(join(directory, "initrd"), new Uint8Array(5000));
   });
   afterAll(async () => {

@@ -1,5 +1,5 @@
 /** Files that look like /proc/kcore, made for tests. */
-import { type FileHandle, open } from "node:fs/promises";
+import { closeSync, ftruncateSync, openSync, writeSync } from "node:fs";
 import { buildCoreHeader } from "../../../src/elfcore/build.ts";
 import { encodeCoreHeader } from "../../../src/elfcore/encode.ts";
 import { EHDR_SIZE, PHDR_SIZE } from "../../../src/elfcore/header.ts";
@@ -73,7 +73,7 @@ export interface KcoreContent {
 const PAGE = 4096n;
 
 /** Writes `content` to `path`, in place where it exists: whoever has it open sees it change. */
-export async function writeKcore(path: string, content: KcoreContent): Promise<void> {
+export function writeKcore(path: string, content: KcoreContent): void {
   const { ram, written = ram, read, notes, dataOffset = 4n * PAGE } = content;
   const entries: KcoreEntry[] = [
     { type: 4, offset: 2n * PAGE, vaddr: 0n, paddr: 0n, size: BigInt(notes.length) },
@@ -87,21 +87,19 @@ export async function writeKcore(path: string, content: KcoreContent): Promise<v
       size: end - start,
     })),
   ];
-  const file = await open(path, "a").then(async (made) => {
-    await made.close();
-    return await open(path, "r+");
-  });
+  closeSync(openSync(path, "a"));
+  const file = openSync(path, "r+");
   try {
-    await file.truncate(0);
-    await put(file, kcoreHeader(entries), 0n);
-    await put(file, notes, 2n * PAGE);
-    for (const range of written) await put(file, read(range), dataOffset + range.start);
-    await file.truncate(Number(dataOffset + ram.at(-1)!.end));
+    ftruncateSync(file);
+    put(file, kcoreHeader(entries), 0n);
+    put(file, notes, 2n * PAGE);
+    for (const range of written) put(file, read(range), dataOffset + range.start);
+    ftruncateSync(file, Number(dataOffset + ram.at(-1)!.end));
   } finally {
-    await file.close();
+    closeSync(file);
   }
 }
 
-async function put(file: FileHandle, bytes: Uint8Array, at: bigint): Promise<void> {
-  await file.write(bytes, 0, bytes.length, Number(at));
+function put(file: number, bytes: Uint8Array, at: bigint): void {
+  writeSync(file, bytes, 0, bytes.length, Number(at));
 }

@@ -48,8 +48,8 @@ function pattern({ start, end }: PhysicalRange): Uint8Array {
   return Uint8Array.from({ length: Number(end - start) }, (_, i) => Number((start + BigInt(i)) % 251n));
 }
 
-async function write(ram: readonly PhysicalRange[], dataOffset?: bigint): Promise<void> {
-  await writeKcore(join(tree.root, "proc/kcore"), {
+function write(ram: readonly PhysicalRange[], dataOffset?: bigint): void {
+  writeKcore(join(tree.root, "proc/kcore"), {
     ram,
     read: pattern,
     notes: note("VMCOREINFO", Buffer.from("OSRELEASE=6.1.0\n")),
@@ -59,7 +59,7 @@ async function write(ram: readonly PhysicalRange[], dataOffset?: bigint): Promis
 
 describe("kcore", () => {
   test("reads physical memory, and says what of it is RAM", async () => {
-    await write([LOW, HIGH]);
+    write([LOW, HIGH]);
     expect(await kcore.ranges()).toEqual([LOW, HIGH]);
     expect(await kcore.pageOffset()).toBe(PAGE_OFFSET);
     expect(await kcore.read(0x1_0123n, 300)).toEqual(pattern({ start: 0x1_0123n, end: 0x1_0123n + 300n }));
@@ -70,7 +70,7 @@ describe("kcore", () => {
   test("never reads what the kernel does not list as RAM", async () => {
     const reserved = { start: 0x4_0000n, end: 0x5_0000n };
     listed = listed.subtract(RangeSet.of([reserved]));
-    await write([LOW, HIGH]);
+    write([LOW, HIGH]);
     expect(RangeSet.of(await kcore.ranges())).toEqual(listed);
     await expect(kcore.read(reserved.start, 8)).rejects.toThrow(MemoryAccessError);
     await expect(kcore.read(reserved.start - 8n, 16)).rejects.toThrow("has no RAM there");
@@ -80,19 +80,19 @@ describe("kcore", () => {
   });
 
   test("finds memory that came after it was opened", async () => {
-    await write([LOW, HIGH]);
+    write([LOW, HIGH]);
     await kcore.read(LOW.start, 8);
-    await write([LOW, HIGH, DIMM]);
+    write([LOW, HIGH, DIMM]);
     listed = listed.union(RangeSet.of([DIMM]));
     expect(await kcore.read(DIMM.start, 16)).toEqual(pattern({ start: DIMM.start, end: DIMM.start + 16n }));
     expect(await kcore.ranges()).toEqual([LOW, HIGH, DIMM]);
   });
 
   test("does not believe bytes of a file that has moved meanwhile", async () => {
-    await write([LOW, HIGH]);
+    write([LOW, HIGH]);
     await kcore.read(LOW.start, 8);
     // More program headers: all data moves by a page, and what was read at the old place is other memory.
-    await write([LOW, HIGH, DIMM], 5n * 4096n);
+    write([LOW, HIGH, DIMM], 5n * 4096n);
     const span = { start: 0x1_2345n, end: 0x1_2345n + 64n };
     expect(await kcore.read(span.start, 64)).toEqual(pattern(span));
   });
@@ -100,14 +100,14 @@ describe("kcore", () => {
   test("a copy does not change, and is looked at once", async () => {
     await kcore[Symbol.asyncDispose]();
     kcore = open(false);
-    await write([LOW, HIGH]);
+    write([LOW, HIGH]);
     await kcore.read(LOW.start, 8);
     await kcore.read(HIGH.start, 8);
     expect(looks).toBe(1);
   });
 
   test("refuses to be written to, and says why", async () => {
-    await write([LOW, HIGH]);
+    write([LOW, HIGH]);
     const before = await kcore.read(LOW.start, 8);
     await expect(kcore.write(LOW.start, new Uint8Array(8))).rejects.toThrow(
       "Cannot write 8 bytes at physical 0x1000: from inside a machine its memory is only read",
@@ -121,7 +121,7 @@ describe("kcore", () => {
     [0x1000n, 2 ** 40],
     [0x1000n, 0.5],
   ])("refuses to read at %s, %s bytes", async (address, length) => {
-    await write([LOW, HIGH]);
+    write([LOW, HIGH]);
     await expect(kcore.read(address, length)).rejects.toThrow(MemoryAccessError);
   });
 
@@ -132,7 +132,7 @@ describe("kcore", () => {
       "not an ELF file, but text of more than 64 bytes, so that there is a header",
     );
     await expect(kcore.ranges()).rejects.toThrow(/proc\/kcore is not a kernel's memory.*magic/);
-    await writeKcore(join(tree.root, "proc/kcore"), {
+    writeKcore(join(tree.root, "proc/kcore"), {
       ram: [LOW],
       read: pattern,
       notes: new Uint8Array(4),

@@ -7,7 +7,7 @@ import { u32 } from "../../../src/image/bytes.ts";
 import { RangeSet } from "../../../src/layout/range-set.ts";
 import { KERNEL_DATA } from "../../../src/simulation/blueprint.ts";
 import type { SimulatedMachine } from "../../../src/simulation/machine.ts";
-import { systemRam } from "../../../src/simulation/system.ts";
+import { systemRam, usableRam } from "../../../src/simulation/system.ts";
 import { note, writeKcore } from "./kcore-file.ts";
 
 /** A directory that is removed with what is in it. */
@@ -44,7 +44,20 @@ export async function copyMachine(machine: SimulatedMachine, tree: TempTree): Pr
   await tree.write("/proc/sys/kernel/kexec_load_disabled", "0\n");
   await tree.write("/sys/kernel/security/lockdown", "[none] integrity confidentiality\n");
   await tree.write("/proc/kallsyms", kallsyms(machine));
-  await writeKcore(join(tree.root, "proc/kcore"), {
+  const { levels, gibPages } = machine.blueprint.paging;
+  const flags = ["fpu", ...(levels === 5 ? ["la57"] : []), ...(gibPages ? ["pdpe1gb"] : [])];
+  await tree.write("/proc/cpuinfo", `processor\t: 0\nflags\t\t: ${flags.join(" ")}\n\nprocessor\t: 1\n`);
+  await tree.write(
+    "/proc/meminfo",
+    `MemTotal:       ${usableRam(machine.system) / 1024n} kB\nMemFree: 1 kB\n`,
+  );
+  await tree.write("/proc/self/status", "Name:\tnode\nCapEff:\t000001ffffffffff\n");
+  copyMemory(machine, tree);
+}
+
+/** Only kcore, at once: for who changes memory in the middle of a call. */
+export function copyMemory(machine: SimulatedMachine, tree: TempTree): void {
+  writeKcore(join(tree.root, "proc/kcore"), {
     ram: systemRam(machine.system),
     written: machine.memory.written.intersect(RangeSet.of(systemRam(machine.system))).ranges,
     read: ({ start, end }) => machine.memory.peek(start, Number(end - start)),
@@ -69,6 +82,8 @@ export function kallsyms({ blueprint }: SimulatedMachine): string {
     line(KERNEL_DATA.imagePointer, "B", "kexec_crash_image"),
     line(KERNEL_DATA.crashNotes, "B", "crash_notes"),
     line(KERNEL_DATA.perCpuOffset, "R", "__per_cpu_offset"),
+    line(KERNEL_DATA.nrPfnMapped, "D", "nr_pfn_mapped"),
+    line(KERNEL_DATA.pfnMapped, "B", "pfn_mapped"),
     "ffffffffc0000000 t crash_notes\t[some_module]\n",
   ].join("");
 }

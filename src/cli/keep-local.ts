@@ -1,0 +1,155 @@
+/** Keeps the machine that the program runs in. */
+import { InsideKeeper } from "../keeper/inside.ts";
+import { watch, type WatchEvent } from "../keeper/watch.ts";
+import {
+  insideLoadedJson,
+  insideLoadedText,
+  insideReconciledJson,
+  insideReconciledText,
+  insideStepJson,
+  insideStepText,
+} from "../report/inside.ts";
+import { INSIDE_INSTALLS, type InstallReporter, watchJson, watchText } from "../report/watch.ts";
+import { LocalInside } from "../targets/local/inside.ts";
+import { kexecRefusals } from "../targets/local/kexec-permission.ts";
+import { KexecRefusedError } from "../targets/local/kexec-error.ts";
+import { LocalMachine } from "../targets/local/machine.ts";
+import { loadSystemCalls, type SystemCalls } from "../targets/local/system-calls.ts";
+import { nodeSha256 } from "../targets/sha256.ts";
+import { LOCAL } from "../targets/target.ts";
+import { type Context, printJson } from "./context.ts";
+import { EXIT, exitOfVerdict, UsageError } from "./exit.ts";
+import { type CaptureOptions, hintsOf, type WhereOptions } from "./options.ts";
+
+/** Options of `keep`. */
+export interface KeepOptions extends WhereOptions, CaptureOptions {
+  readonly once?: true;
+  readonly dryRun?: true;
+  readonly json?: true;
+}
+
+/** Milliseconds between two looks where nothing tells of a change: who loads another image tells nobody. */
+const LOOK_EVERY_MS = 5000;
+/** Milliseconds between two hashes of the whole image where nothing changes. */
+const VERIFY_EVERY_MS = 600_000;
+
+/** `load local`. @returns the exit code. */
+export async function loadLocal(
+  context: Context,
+  options: CaptureOptions & { readonly json?: true },
+): Promise<number> {
+  await using machine = new LocalMachine({ signal: context.signal });
+  const { keeper } = await openInside(context, machine, options);
+  const result = await keeper.load();
+  if (options.json) printJson(context, insideLoadedJson(LOCAL, result));
+  else context.print(insideLoadedText(LOCAL, result));
+  return exitOfVerdict(result.after.verdict);
+}
+
+/** The agent of this machine. */
+async function openInside(
+  context: Context,
+  machine: LocalMachine,
+  options: KeepOptions,
+): Promise<{ readonly inside: LocalInside; readonly keeper: InsideKeeper }> {
+  machine.checkSupported();
+  const inside = new LocalInside(machine, options.dryRun ? NO_CALLS : await loadSystemCalls(), {
+    sha256: nodeSha256,
+    capture: captureOf(options),
+    signal: context.signal,
+    onTrouble: context.say,
+  });
+  return { inside, keeper: new InsideKeeper(inside, nodeSha256, { hints: hintsOf(options) }) };
+}
+
+/** `keep local`. @returns the exit code. */
+export async function keepLocal(context: Context, options: KeepOptions): Promise<number> {
+  await using machine = new LocalMachine({ signal: context.signal });
+  const { inside, keeper } = await openInside(context, machine, options);
+  if (options.dryRun) {
+    const { before, step } = await keeper.plan();
+    if (options.json) printJson(context, insideStepJson(LOCAL, before, step));
+    else context.print(insideStepText(LOCAL, before, step));
+    return exitOfVerdict(before.verdict);
+  }
+  await refuseWithoutPermission(machine);
+  if (options.once) {
+    const result = await keeper.reconcile();
+    if (options.json) printJson(context, insideReconciledJson(LOCAL, result));
+    else context.print(insideReconciledText(LOCAL, result));
+    return exitOfVerdict(result.after.verdict);
+  }
+  const onEvent = eventPrinter(context, LOCAL, options, INSIDE_INSTALLS);
+  await watch(inside, keeper, {
+    onEvent,
+    signal: context.signal,
+    lookEveryMs: LOOK_EVERY_MS,
+    verifyEveryMs: VERIFY_EVERY_MS,
+  });
+  return EXIT.interrupted;
+}
+
+/** Who only asks what would be done needs none. */
+const NO_CALLS: SystemCalls = {
+  invoke: refuse,
+  addressOf: refuse,
+  copy: refuse,
+  whenReadable: refuse,
+};
+
+function refuse(): never {
+  throw new KexecRefusedError("Nothing is called where it is only asked what would be done");
+}
+
+/** @throws {KexecRefusedError} where neither way to load an image is permitted: nothing could ever be corrected. */
+async function refuseWithoutPermission({ tree }: LocalMachine): Promise<void> {
+  const refusals = await kexecRefusals(tree, "kexec_file_load");
+  if (refusals.length > 0)
+    throw new KexecRefusedError(
+      `Cannot keep this machine's header true: ${refusals.join("; ")}; kdump-hotplug audit local says whether it is`,
+    );
+}
+
+function captureOf({ kernel, initrd, commandLine }: CaptureOptions): CaptureOptions {
+  return {
+    ...(kernel !== undefined && { kernel }),
+    ...(initrd !== undefined && { initrd }),
+    ...(commandLine !== undefined && { commandLine }),
+  };
+}
+
+/** Prints each event as it happens. */
+export function eventPrinter<I>(
+  context: Context,
+  target: string,
+  { json }: KeepOptions,
+  reporter: InstallReporter<I>,
+): (event: WatchEvent<I>) => void {
+  return (event) => {
+    const at = new Date().toISOString();
+    context.print(
+      json
+        ? `${JSON.stringify(watchJson(target, at, event, reporter))}\n`
+        : watchText(target, at, event, reporter),
+    );
+  };
+}
+
+/** @throws {UsageError} where an option that only `local` takes was given for another target. */
+export function refuseLocalOptions(
+  target: string,
+  { dryRun, kernel, initrd, commandLine }: KeepOptions,
+): void {
+  const given = Object.entries({
+    "--dry-run": dryRun,
+    "--kernel": kernel,
+    "--initrd": initrd,
+    "--command-line": commandLine,
+  })
+    .filter(([, value]) => value !== undefined)
+    .map(([name]) => name);
+  if (given.length > 0)
+    throw new UsageError(
+      `${given.join(", ")}: only for the target local; ${JSON.stringify(target)} is corrected from outside, and nothing is loaded into it: leave it out`,
+    );
+}

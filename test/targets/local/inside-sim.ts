@@ -1,0 +1,116 @@
+/**
+ * A simulated machine that is kept from inside by the real agent: it reads a copied tree, and its system calls are carried
+ * out by the simulated kernel.
+ */
+import { type InsideInstall, InsideKeeper } from "../../../src/keeper/inside.ts";
+import type { KexecErrno } from "../../../src/simulation/kexec-load.ts";
+import type { SimulatedMachine } from "../../../src/simulation/machine.ts";
+import { LocalInside } from "../../../src/targets/local/inside.ts";
+import { LocalMachine } from "../../../src/targets/local/machine.ts";
+import { loadSystemCalls, type SystemCalls } from "../../../src/targets/local/system-calls.ts";
+import { RootTree } from "../../../src/targets/local/tree.ts";
+import { nodeSha256 } from "../../../src/targets/sha256.ts";
+import { bzImage } from "./bzimage-file.ts";
+import { AnsweredCalls, type MadeCall, ownMemory } from "./harmless-calls.ts";
+import { copyMachine, copyMemory, TempTree } from "./simulated-tree.ts";
+
+const ERRNO: Readonly<Record<KexecErrno, number>> = { EBUSY: 16, EINVAL: 22, EADDRNOTAVAIL: 99, ENOMEM: 12 };
+/** KEXEC_ARCH_MASK */
+const ARCHITECTURE = 0xffff_0000n;
+const SEGMENT = 32;
+
+/** What a test does in the middle of things. */
+export interface Hooks {
+  /** Right before a call; an errno is its answer, and nothing is called. */
+  before?: (call: MadeCall) => number | undefined;
+  /** Right after one that succeeded, before anybody looks. */
+  after?: (call: MadeCall) => void;
+}
+
+/** The machine, its files, and the agent. */
+export class InsideSim implements AsyncDisposable {
+  readonly machine: SimulatedMachine;
+  readonly tree: TempTree;
+  readonly calls: AnsweredCalls;
+  readonly keeper: InsideKeeper;
+  readonly hooks: Hooks = {};
+  readonly #local: LocalMachine;
+
+  private constructor(machine: SimulatedMachine, tree: TempTree, calls: SystemCalls) {
+    this.machine = machine;
+    this.tree = tree;
+    this.calls = new AnsweredCalls(calls, (call) => this.#answer(call));
+    // Files that change while they are looked at, as those of a running kernel do.
+    this.#local = new LocalMachine({
+      tree: new RootTree(tree.root, true),
+      host: { platform: "linux", arch: "x64" },
+    });
+    const inside = new LocalInside(this.#local, this.calls, {
+      sha256: nodeSha256,
+      capture: { kernel: `${tree.root}/vmlinuz`, commandLine: "acpi_no_memhotplug" },
+    });
+    this.keeper = new InsideKeeper(inside, nodeSha256, { now: () => this.now });
+  }
+
+  /** Milliseconds, for the agent's waiting between loads. */
+  now = 0;
+
+  static async of(machine: SimulatedMachine): Promise<InsideSim> {
+    const sim = new InsideSim(machine, await TempTree.make(), await loadSystemCalls());
+    const small = bzImage((view) => view.setUint32(0x260, 0x10_0000, true));
+    await sim.tree.write("vmlinuz", small);
+    // It is looked for below the root, and opened where it is named.
+    await sim.tree.write(`${sim.tree.root}/vmlinuz`, small);
+    return sim;
+  }
+
+  /** Shows the agent the machine as it is now. */
+  async refresh(): Promise<void> {
+    await copyMachine(this.machine, this.tree);
+  }
+
+  /** {@link refresh}, and lets it work. */
+  async update(): Promise<InsideInstall | undefined> {
+    await this.refresh();
+    return (await this.keeper.update()).installed;
+  }
+
+  /** The calls that would have loaded something. */
+  get loads(): readonly string[] {
+    return this.calls.made.map(({ name }) => name).filter((name) => name.startsWith("kexec"));
+  }
+
+  #answer(call: MadeCall): number | undefined {
+    if (!call.name.startsWith("kexec")) return undefined;
+    const answer = this.hooks.before?.(call) ?? this.#load(call);
+    if (answer === 0) this.hooks.after?.(call);
+    copyMemory(this.machine, this.tree);
+    return answer;
+  }
+
+  #load({ name, args }: MadeCall): number {
+    if (name === "kexec_file_load") {
+      this.machine.load({ call: "kexec_file_load" });
+      return 0;
+    }
+    const [entry, count, at, flags] = args.map((arg) =>
+      arg instanceof Uint8Array ? 0n : BigInt.asUintN(64, BigInt(arg)),
+    );
+    const table = ownMemory(at!, Number(count) * SEGMENT);
+    const segments = Array.from({ length: Number(count) }, (_, i) => {
+      const word = (j: number): bigint => table.readBigUInt64LE(i * SEGMENT + j * 8);
+      return { buffer: new Uint8Array(ownMemory(word(0), Number(word(1)))), mem: word(2), memsz: word(3) };
+    });
+    const error = this.machine.kexecLoad({
+      entry: entry!,
+      segments,
+      flags: Number(flags! & ~ARCHITECTURE),
+    });
+    return error === undefined ? 0 : ERRNO[error];
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#local[Symbol.asyncDispose]();
+    await this.tree[Symbol.asyncDispose]();
+  }
+}
