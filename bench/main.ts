@@ -1,11 +1,13 @@
 /**
  * `npm run bench`: prints a table, or with `--json` one document. A benchmark, not a test: it always ends with 0.
- * `--pure`: without guests; `--huge`: with 480 GiB plugged, which takes 9 GiB of memory.
+ * `--pure`: without guests; `--inside`: with ways to keep a machine from inside; `--huge`: with 480 GiB plugged, which
+ * takes 9 GiB of memory.
  */
 import { arch, cpus } from "node:os";
 import { columns } from "../src/report/text.ts";
 import { benchGuest } from "./guest.ts";
 import { benchHugeDimms } from "./huge-dimms.ts";
+import { benchInside } from "./inside.ts";
 import { benchHeaders, benchRangeSets } from "./pure.ts";
 import { benchRemovals } from "./removals.ts";
 import { benchRules, benchSimulation } from "./simulation.ts";
@@ -31,6 +33,13 @@ if (!pureOnly) {
   for (const ram of ["shared", "private"] as const)
     rows.push(...(await benchGuest(ram, say, controller.signal)));
   rows.push(...(await benchRemovals(say, controller.signal)));
+}
+if (process.argv.includes("--inside")) {
+  for (const kernel of ["5.10", "6.1"] as const) {
+    const inside = await benchInside(kernel, say, controller.signal);
+    rows.push(...inside.measurements);
+    lines.push(...inside.lines);
+  }
 }
 if (process.argv.includes("--huge")) {
   // As in the RFC, and as near to its 480 DIMMs as QEMU, which has 256 slots, can come.

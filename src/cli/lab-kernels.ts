@@ -10,6 +10,8 @@ import type { SuppliesOptions } from "./options.ts";
 export interface KernelsOptions extends SuppliesOptions {
   /** Whether guests need the udev of their kernel's release. */
   readonly udev: boolean;
+  /** Whether guests need Node and this program. Default: no. */
+  readonly node?: boolean;
 }
 
 /** Dispose of it: then the images are gone. */
@@ -29,10 +31,11 @@ export class LabKernels implements AsyncDisposable {
 
   /** @throws {SupplyError} with everything that is missing. */
   async supplies(kernel: string): Promise<LabSupplies> {
-    const { qemu, busybox, kexec, udev: wanted } = this.#options;
+    const { qemu, busybox, kexec, udev: wanted, node } = this.#options;
     const { say: log, signal } = this.#context;
     const udev = wanted ? suiteOf(kernel) : undefined;
-    const known = this.#supplies.get(kernel) ?? supply({ kernel, qemu, busybox, kexec, udev, log, signal });
+    const known =
+      this.#supplies.get(kernel) ?? supply({ kernel, qemu, busybox, kexec, udev, node, log, signal });
     this.#supplies.set(kernel, known);
     return known;
   }

@@ -39,7 +39,8 @@ export async function runPanics(context: Context, options: PanicsOptions, panics
   const { out } = options;
   const deadline = performance.now() + (options.minutes ?? Infinity) * 60_000;
   const udev = panics.variants.some(({ way }) => keepingWay(way).rules !== undefined);
-  await using kernels = new LabKernels(context, { ...options, udev });
+  const node = panics.variants.some(({ way }) => keepingWay(way).isInside);
+  await using kernels = new LabKernels(context, { ...options, udev, node });
   const { qemu, kexec } = await kernels.supplies(panics.variants[0]!.kernel);
   const head: CampaignHead = {
     ...panics.head,

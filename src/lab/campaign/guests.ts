@@ -18,7 +18,10 @@ import { prepareGuest, type ReadyFacts, type ReadyOptions } from "./prepare.ts";
 const RAM_DIRECTORY = "/dev/shm";
 /** A saved guest and two more take 0.4 to 2 GiB each, as much as was added and written to. */
 const RAM_ROOM = 4 * 2 ** 30;
-const MACHINE = { ramMiB: 1024, crashkernelMiB: 256, ram: "shared" } as const;
+const MACHINE = { crashkernelMiB: 256, ram: "shared" } as const;
+const RAM_MIB = 1024;
+/** Node, and its copy in the initramfs, need some more. */
+const RAM_MIB_INSIDE = 1536;
 
 /** What every guest of a campaign is started with. */
 export interface GuestsOptions {
@@ -51,7 +54,7 @@ export class SavedGuest implements AsyncDisposable {
 
   /** Boots a guest, makes it ready and saves it. */
   static async make(options: GuestsOptions, ready: ReadyOptions): Promise<SavedGuest> {
-    const { directory, machine } = await ramDirectory(options);
+    const { directory, machine } = await ramDirectory(options, ready);
     try {
       const { guest, facts } = await bootReady(options, ready, machine);
       await using booted = guest;
@@ -83,7 +86,7 @@ export class SavedGuest implements AsyncDisposable {
 
 /** Boots a guest for one trial. */
 export async function bootFresh(options: GuestsOptions, ready: ReadyOptions): Promise<ReadyGuest> {
-  const { directory, machine } = await ramDirectory(options);
+  const { directory, machine } = await ramDirectory(options, ready);
   try {
     const { guest, facts } = await bootReady(options, ready, machine);
     return readyGuest(guest, facts, directory, machine.ramFile);
@@ -108,14 +111,26 @@ async function bootReady(
   }
 }
 
-async function ramDirectory({ parts, signal }: GuestsOptions): Promise<{
+async function ramDirectory(
+  { parts, signal }: GuestsOptions,
+  { way }: ReadyOptions,
+): Promise<{
   readonly directory: string;
   readonly machine: GuestOptions & { readonly ramFile: string };
 }> {
   const parent = ramParent();
   await removeAbandonedDirectories(parent);
   const directory = await makeLabDirectory(parent);
-  return { directory, machine: { ...parts, ...MACHINE, ramFile: join(directory, "ram"), signal } };
+  return {
+    directory,
+    machine: {
+      ...parts,
+      ...MACHINE,
+      ramMiB: way.isInside ? RAM_MIB_INSIDE : RAM_MIB,
+      ramFile: join(directory, "ram"),
+      signal,
+    },
+  };
 }
 
 /** Who says TMPDIR means it. */

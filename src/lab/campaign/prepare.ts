@@ -12,6 +12,8 @@ import { nodeSha256 } from "../../targets/sha256.ts";
 import { MeasurementError } from "../errors.ts";
 import { type LoadCall, loadCaptureKernel, onlineMemory } from "../guest-actions.ts";
 import type { LabGuest } from "../guest.ts";
+import { GuestProcess } from "../guest-process.ts";
+import { GUEST_KDUMP_HOTPLUG } from "../node.ts";
 import { policyScripts } from "../policies/scripts.ts";
 import { startUdev } from "../udev.ts";
 import { findPlaces } from "../window/symbols.ts";
@@ -21,8 +23,8 @@ import type { KeepingWay } from "./ways.ts";
 /** What a ready guest is. */
 export interface ReadyOptions {
   readonly load: LoadCall;
-  /** Its udevd and what that runs. */
-  readonly way: Pick<KeepingWay, "rules">;
+  /** Its udevd and what that runs, and our agent. */
+  readonly way: Pick<KeepingWay, "rules" | "isInside">;
   /** To which zone the kernel gives added memory: only what is movable can be removed for sure. */
   readonly zone: "online" | "online_movable";
 }
@@ -51,6 +53,9 @@ export interface ReadyFacts {
 /** The capture kernel has little to do: what it says on a serial line costs it most of a second. */
 const CAPTURE_APPEND = "quiet";
 
+/** A guest on TCG takes some 10 s to start the program, and some more to hash the image. */
+const AGENT_TIMEOUT_MS = 240_000;
+
 /** Makes `guest` ready. @throws {MeasurementError} where kdump is not accurate before anything changes. */
 export async function prepareGuest(guest: LabGuest, options: ReadyOptions): Promise<ReadyFacts> {
   const { agent } = guest;
@@ -61,6 +66,10 @@ export async function prepareGuest(guest: LabGuest, options: ReadyOptions): Prom
   await agent.output(
     `echo 1 >/proc/sys/kernel/unknown_nmi_panic && echo 1 >/proc/sys/kernel/panic && echo ${zone} >/sys/devices/system/memory/auto_online_blocks`,
   );
+  if (way.isInside) {
+    const inside = await GuestProcess.start(agent, [GUEST_KDUMP_HOTPLUG, "keep", "local", "--json"]);
+    await inside.printed(/"verdict":"accurate"/, AGENT_TIMEOUT_MS);
+  }
   const itself = await agent.run("grep -q 1 /sys/devices/system/memory/crash_hotplug");
   const places = await findPlaces(agent);
   const note = /^(?:0x)?([0-9a-f]{1,16}) /.exec(await agent.output("cat /sys/kernel/vmcoreinfo"))?.[1];

@@ -71,9 +71,10 @@ export function tasksOf(options: TaskOptions): readonly Task[] {
   return tasks;
 }
 
-/** Which saved guest of its kernel and system call a way starts from: one with rules for udev has its own. */
+/** Which saved guest of its kernel and system call a way starts from: one in which somebody is at work has its own. */
 export function ownGuest({ way }: Pick<Variant, "way">): string {
-  return keepingWay(way).rules ? way : "bare";
+  const { rules, isInside } = keepingWay(way);
+  return rules || isInside ? way : "bare";
 }
 
 /** A trial that was run. */

@@ -1,5 +1,6 @@
 /** The ways of keeping kdump that a campaign compares: who does something when memory comes and goes. */
 import { setTimeout as delay } from "node:timers/promises";
+import { auditMachine } from "../../keeper/audit.ts";
 import { Keeper } from "../../keeper/keeper.ts";
 import type { PluggableMachine, RemovableDimm } from "../../keeper/machine.ts";
 import { plugMemory } from "../../keeper/plug.ts";
@@ -26,7 +27,7 @@ const RELOADS_TIMEOUT_MS = 180_000;
 const REMOVAL_TIMEOUT_MS = 30_000;
 
 /** A way, as named on the command line. */
-export type KeepingName = "nothing" | "in-place" | "plug" | "reload" | "throttled" | "kernel";
+export type KeepingName = "nothing" | "in-place" | "plug" | "re-arm" | "reload" | "throttled" | "kernel";
 
 /** What a way needs of a guest, and who plugs. */
 export interface KeepingWay {
@@ -37,9 +38,11 @@ export interface KeepingWay {
   readonly rules: RulePolicy | undefined;
   /** Whether the guest's own kernel rewrites the header (`crash_hotplug`); the others run where it does not, too. */
   readonly needsKernel: boolean;
+  /** Whether our own agent runs in the guest. */
+  readonly isInside: boolean;
 }
 
-const ALONE = { rules: undefined, needsKernel: false } as const;
+const ALONE = { rules: undefined, needsKernel: false, isInside: false } as const;
 
 /** Every way, in the order of a report. */
 export const KEEPING_WAYS: readonly KeepingWay[] = [
@@ -47,6 +50,7 @@ export const KEEPING_WAYS: readonly KeepingWay[] = [
   { ...ALONE, name: "reload", title: "udev reloads per event (RHEL 7)", rules: RHEL7 },
   { ...ALONE, name: "throttled", title: "udev reloads, throttled (RHEL 8)", rules: RHEL8 },
   { ...ALONE, name: "kernel", title: "the kernel itself (6.6+)", needsKernel: true },
+  { ...ALONE, name: "re-arm", title: "we, from inside; somebody else plugs", isInside: true },
   { ...ALONE, name: "in-place", title: "we, from outside; somebody else plugs" },
   { ...ALONE, name: "plug", title: "we plug, header first" },
 ];
@@ -84,6 +88,13 @@ export async function startKeeping(way: KeepingWay, guest: LabGuest, lab: QemuGu
       return await watching(guest, lab);
     case "plug":
       return await plugging(guest, lab);
+    case "re-arm":
+      // The agent has been at work in the guest since before it was saved.
+      return {
+        ...byLab(lab),
+        rest: async () => await untilAccurate(guest),
+        stop: async () => ({ installs: [], errors: [] }),
+      };
     default:
       return {
         ...byLab(lab),
@@ -123,6 +134,17 @@ async function watching(guest: LabGuest, lab: QemuGuest): Promise<Keeping> {
       return { installs, errors: failure ? [failure.message] : [] };
     },
   };
+}
+
+/** Waits until the header is true, as seen from outside; for as long as reloads are waited for. */
+async function untilAccurate({ qmpPath }: LabGuest): Promise<void> {
+  await using machine = await QemuMachine.open(qmpPath);
+  const deadline = performance.now() + RELOADS_TIMEOUT_MS;
+  for (;;) {
+    const { verdict } = await auditMachine(machine, nodeSha256);
+    if (verdict === "accurate" || performance.now() > deadline) return;
+    await delay(REST_MS);
+  }
 }
 
 async function plugging(guest: LabGuest, lab: QemuGuest): Promise<Keeping> {

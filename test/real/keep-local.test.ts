@@ -1,0 +1,226 @@
+/**
+ * `keep local` inside real guests: DIMMs and CPUs come and go by somebody else's hand, the agent brings the loaded image up
+ * to date from inside, and what it says is compared with what is seen of the same guest from outside; then a panic.
+ */
+import { afterAll, describe, expect, test, vi } from "vitest";
+import { type Audit, auditMachine } from "../../src/keeper/audit.ts";
+import { ROOM_FOR_RANGES } from "../../src/keeper/inside.ts";
+import { comparePages, PAGES_PER_DIMM, readVmcore } from "../../src/lab/evidence.ts";
+import type { KernelSeries } from "../../src/lab/fetch/kernel.ts";
+import type { LabGuest } from "../../src/lab/guest.ts";
+import {
+  fillMemory,
+  type LoadCall,
+  onlineMemory,
+  panic,
+  waitUntilOnline,
+} from "../../src/lab/guest-actions.ts";
+import { GuestProcess, runProgram, text } from "../../src/lab/guest-process.ts";
+import { GUEST_CAPTURE_INITRAMFS, GUEST_VMLINUZ } from "../../src/lab/initramfs.ts";
+import { GUEST_KDUMP_HOTPLUG } from "../../src/lab/node.ts";
+import { auditJson } from "../../src/report/audit.ts";
+import type { PhysicalRange } from "../../src/layout/range.ts";
+import { seededRandom } from "../../src/simulation/random.ts";
+import { QemuGuest } from "../../src/targets/qemu/guest.ts";
+import { QemuMachine } from "../../src/targets/qemu/machine.ts";
+import { plugCpu } from "../../src/targets/qemu/plug.ts";
+import { nodeSha256 } from "../../src/targets/sha256.ts";
+import { fieldsOf } from "./cli.ts";
+import { type Lab, openLab } from "./lab.ts";
+
+const GIB = 1n << 30n;
+/** Starting the program takes a guest on TCG some 10 s, a hash of the image some seconds. */
+const LIMIT_MS = 240_000;
+const AUTO_ONLINE = "/sys/devices/system/memory/auto_online_blocks";
+const FULL_LOAD = [
+  ...["--kernel", GUEST_VMLINUZ, "--initrd", GUEST_CAPTURE_INITRAMFS],
+  ...["--command-line", "console=ttyS0 nr_cpus=1 reset_devices irqpoll panic=5 acpi_no_memhotplug"],
+];
+
+/** One guest, with the agent in it and two connections from outside. */
+class Kept implements AsyncDisposable {
+  readonly guest: LabGuest;
+  readonly others: QemuGuest;
+  readonly #machine: QemuMachine;
+
+  private constructor(guest: LabGuest, machine: QemuMachine, others: QemuGuest) {
+    this.guest = guest;
+    this.#machine = machine;
+    this.others = others;
+  }
+
+  static async of(guest: LabGuest): Promise<Kept> {
+    await guest.agent.output(`echo online_movable > ${AUTO_ONLINE}`);
+    return new Kept(guest, await QemuMachine.open(guest.qmpPath), await QemuGuest.open(guest.labQmpPath));
+  }
+
+  async start(...options: readonly string[]): Promise<GuestProcess> {
+    const agent = await GuestProcess.start(this.guest.agent, [
+      ...[GUEST_KDUMP_HOTPLUG, "keep", "local", "--json"],
+      ...options,
+    ]);
+    const { stdout } = await agent.printed(/"verdict":"accurate"/, LIMIT_MS);
+    // It sees the same image as we do from outside.
+    const [first = ""] = text(stdout).split("\n");
+    const seen: unknown = JSON.parse(JSON.stringify(auditJson("local", await this.seen())));
+    expect(fieldsOf(fieldsOf(JSON.parse(first))["audit"])["image"]).toEqual(fieldsOf(seen)["image"]);
+    return agent;
+  }
+
+  /** What is seen from outside. */
+  async seen(): Promise<Audit> {
+    return await auditMachine(this.#machine, nodeSha256);
+  }
+
+  /** Waits until the header is true, seen from outside. */
+  async accurate(): Promise<void> {
+    await vi.waitUntil(async () => (await this.seen().catch(() => undefined))?.verdict === "accurate", {
+      timeout: LIMIT_MS,
+      interval: 500,
+    });
+  }
+
+  async plug(id: string): Promise<PhysicalRange> {
+    const dimm = await this.others.plugDimm({ size: GIB, id });
+    const range = { start: dimm.address, end: dimm.address + GIB };
+    await waitUntilOnline(this.guest.agent, [range]);
+    return range;
+  }
+
+  async unplug(id: string): Promise<void> {
+    const gone = this.others.qmp.waitForEvent("DEVICE_DELETED", { timeoutMs: 60_000 });
+    gone.catch(() => undefined);
+    await this.others.qmp.execute("device_del", { id });
+    await gone;
+  }
+
+  /** Panics; the dump has all that was online, and the pages of `dimm`. */
+  async dumped(dimm: PhysicalRange): Promise<void> {
+    const { agent } = this.guest;
+    await fillMemory(agent, 1536);
+    const online = await onlineMemory(agent);
+    expect(await panic(this.guest)).toBe(true);
+    const vmcore = await readVmcore(agent);
+    expect(online.subtract(vmcore!.described).ranges).toEqual([]);
+    const { equal } = await comparePages(agent, this.others.memory, vmcore!, dimm, seededRandom(1));
+    expect(equal).toBe(PAGES_PER_DIMM);
+    await agent.finish("capture");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#machine[Symbol.asyncDispose]();
+    await this.others[Symbol.asyncDispose]();
+  }
+}
+
+type Fields = ReturnType<typeof fieldsOf>;
+
+/** Ends it as Ctrl-C would. @returns what it installed, in the order in which it did. */
+async function ended(agent: GuestProcess, what: string): Promise<readonly Fields[]> {
+  await agent.signal("INT");
+  const { status, stdout, stderr } = await agent.end(LIMIT_MS);
+  expect({ status, stderr: text(stderr) }).toEqual({ status: 130, stderr: "" });
+  const lines = text(stdout).trim().split("\n");
+  const installs = lines
+    .map((line) => fieldsOf(JSON.parse(line)))
+    .filter(({ event }) => event === "installed")
+    .map(({ installed, reactionMs }) => ({ ...fieldsOf(installed), reactionMs }));
+  for (const install of installs) console.log(`${what}: ${JSON.stringify(install)}`);
+  return installs;
+}
+
+async function run(guest: LabGuest, ...args: readonly string[]): Promise<Fields> {
+  const { status, stdout, stderr } = await runProgram(
+    guest.agent,
+    [GUEST_KDUMP_HOTPLUG, ...args, "--json"],
+    LIMIT_MS,
+  );
+  expect({ status, stderr: text(stderr) }).toEqual({ status: 0, stderr: "" });
+  return fieldsOf(JSON.parse(text(stdout)));
+}
+
+const CASES: readonly (readonly [KernelSeries, LoadCall])[] = [
+  ["5.10", "kexec_file_load"],
+  ["5.10", "kexec_load"],
+  ["6.1", "kexec_file_load"],
+  ["6.1", "kexec_load"],
+  ["6.12", "kexec_load"],
+];
+
+const labs = new Map<KernelSeries, Lab>();
+for (const series of ["5.10", "6.1", "6.12"] as const) {
+  const lab = await openLab(`keep local on Linux ${series}`, series, { node: true });
+  if (lab) labs.set(series, lab);
+}
+afterAll(async () => {
+  for (const lab of labs.values()) await lab.close();
+});
+
+describe.each(CASES)("Linux %s, loaded by %s", (series, load) => {
+  test.skipIf(!labs.has(series))("is re-armed from inside for each change, and dumps it all", async () => {
+    await using guest = await labs.get(series)!.bootLoaded({ ramMiB: 1536, load });
+    await using kept = await Kept.of(guest);
+    const agent = await kept.start();
+    await kept.plug("first");
+    await kept.accurate();
+    // On 6.12 no CPU can be added under TCG.
+    if (series !== "6.12") await plugCpu(kept.others.qmp);
+    await kept.unplug("first");
+    await kept.accurate();
+    const dimm = await kept.plug("second");
+    await kept.accurate();
+    const installs = await ended(agent, `${series} ${load}`);
+    expect(installs.length).toBeGreaterThanOrEqual(3);
+    expect(new Set(installs.map(({ way }) => way))).toEqual(new Set(["re-arm"]));
+    await kept.dumped(dimm);
+  });
+});
+
+describe("Linux 6.12, which keeps the header of kexec_file_load itself", () => {
+  test.skipIf(!labs.has("6.12"))("is left to do so, and corrected after a removal", async () => {
+    await using guest = await labs.get("6.12")!.bootLoaded({ ramMiB: 1536, load: "kexec_file_load" });
+    await using kept = await Kept.of(guest);
+    const agent = await kept.start();
+    await kept.plug("first");
+    await kept.accurate();
+    await kept.unplug("first");
+    await kept.accurate();
+    const hotplug = "cat /sys/devices/system/memory/crash_hotplug";
+    expect((await guest.agent.output(hotplug)).trim()).toBe("1");
+    const dimm = await kept.plug("second");
+    await kept.accurate();
+    const installs = await ended(agent, "6.12 kexec_file_load");
+    expect(installs).toMatchObject([{ way: "re-arm", leftByKernel: true }]);
+    await kept.dumped(dimm);
+  });
+});
+
+describe("Linux 6.1", () => {
+  test.skipIf(!labs.has("6.1"))(
+    "is loaded in full where it hides what a re-arm needs, loaded with room, and kept after kill -9",
+    async () => {
+      await using guest = await labs.get("6.1")!.bootLoaded({ ramMiB: 1536, load: "kexec_file_load" });
+      await using kept = await Kept.of(guest);
+      await guest.agent.output("echo 2 > /proc/sys/kernel/kptr_restrict");
+      await kept.plug("first");
+      const full = await run(guest, "keep", "local", "--once", ...FULL_LOAD);
+      console.log(`6.1, in full: ${JSON.stringify(full["installed"])}`);
+      expect(full).toMatchObject({ verdict: "accurate", installed: { way: "full-load" } });
+      expect((await kept.seen()).verdict).toBe("accurate");
+      await guest.agent.output("echo 0 > /proc/sys/kernel/kptr_restrict");
+
+      const loaded = await run(guest, "load", ...FULL_LOAD);
+      expect(loaded).toMatchObject({ verdict: "accurate", drawback: null, widened: { way: "re-arm" } });
+      expect((await kept.seen()).image!.headerCapacity).toBeGreaterThan(ROOM_FOR_RANGES * 56);
+
+      const agent = await kept.start();
+      const dimm = await kept.plug("second");
+      await agent.signal("KILL");
+      await agent.end(LIMIT_MS);
+      expect(["accurate", "inaccurate"]).toContain((await kept.seen()).verdict);
+      expect(await run(guest, "keep", "local", "--once")).toMatchObject({ verdict: "accurate" });
+      expect((await kept.seen()).verdict).toBe("accurate");
+      await kept.dumped(dimm);
+    },
+  );
+});
