@@ -71,7 +71,7 @@ async function ended(
 
 describe("the tests' runner", () => {
   it("runs everything where the lab has what it needs", async () => {
-    expect(await ended({ code: 0 })).toMatchObject({ code: 0, last: "12 passed, 0 failed" });
+    expect(await ended({ code: 0 })).toMatchObject({ code: 0, last: "15 passed, 0 failed" });
   });
 
   it("skips the real kernels where supplies are missing, and repeats which", async () => {
@@ -92,7 +92,7 @@ describe("the tests' runner", () => {
 
   it("fails where real tests vanish although nothing is missing", async () => {
     const { code, text, last } = await ended({ code: 0 }, { skippedReal: 2 });
-    expect({ code, last }).toEqual({ code: 1, last: "12 passed, 1 failed, 2 skipped" });
+    expect({ code, last }).toEqual({ code: 1, last: "15 passed, 1 failed, 2 skipped" });
     expect(text).toContain("Failed: 2 tests of real were skipped");
   });
 
