@@ -27,8 +27,8 @@ export interface Panics {
   /** The first line of its results, but for the programs. */
   readonly head: Omit<CampaignHead, "version" | "qemu" | "kexecTools" | "accelerator">;
   readonly variants: readonly Variant[];
-  /** What is left to run, given the ids of what is done. */
-  readonly tasks: (done: ReadonlySet<string>) => readonly Task[];
+  /** What is left to run, given the ids of what is done, on QEMU's `accelerator`. */
+  readonly tasks: (done: ReadonlySet<string>, accelerator: "kvm" | "tcg") => readonly Task[];
   /** The command that runs one trial again. */
   readonly repeat: (task: Task) => string;
 }
@@ -52,7 +52,7 @@ export async function runPanics(context: Context, options: PanicsOptions, panics
   const file = out === undefined ? undefined : await ResultsFile.open(out, head);
   const trials: TrialRecord[] = [...(file?.before ?? [])];
   const done = new Set(trials.map(({ id }) => id));
-  const tasks = panics.tasks(done);
+  const tasks = panics.tasks(done, kernels.accelerator.current);
   if (done.size > 0) log(`${out} has ${done.size} trials already; ${tasks.length} are left`);
   const progress = new Progress(context, tasks.length);
   const ran = await runTasks(tasks, {

@@ -37,6 +37,7 @@ export function recordOf({ task, facts, result, ms, lost }: Ran, repeat: string)
       bytesWritten,
       reactionMs: reactionMs === undefined ? null : rounded(reactionMs),
     })),
+    ...(result.cpus && { cpus: result.cpus }),
     errors: [...result.errors],
     state: result.state,
     ms: Math.round(ms),

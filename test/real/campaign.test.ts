@@ -13,7 +13,12 @@ import { cli, startCli } from "./cli.ts";
 import { openLab } from "./lab.ts";
 
 const lab = await openLab("a campaign on Linux 6.1");
-const READY = { load: "kexec_file_load", way: keepingWay("plug"), zone: "online_movable" } as const;
+const READY = {
+  load: "kexec_file_load",
+  way: keepingWay("plug"),
+  zone: "online_movable",
+  cpus: true,
+} as const;
 const saved = lab && (await SavedGuest.make({ parts: lab.parts, log: console.error }, READY));
 afterAll(async () => {
   await saved?.[Symbol.asyncDispose]();
@@ -83,6 +88,34 @@ describe.skipIf(!lab)("a trial on Linux 6.1, from a saved guest", () => {
     expect(result.claimed.isEmpty).toBe(true);
     expect(result.online.bytes).toBe(saved!.facts.online.bytes + (256n << 20n));
   });
+
+  test.each(["nothing", "in-place", "plug"] as const)(
+    "with %s, and a CPU that came online, counts it",
+    async (way) => {
+      const steps = [...SETTLED.steps, { kind: "plug-cpu", atMs: 150 }] as const;
+      const result = await run(way, { ...SETTLED, steps, pages: false });
+      expect(result.errors).toEqual([]);
+      expect(result.steps.at(-1)).toMatchObject({ what: "plug-cpu kdh-cpu0" });
+      expect(result.cpus).toEqual({ online: 3, dumped: way === "nothing" ? 2 : 3 });
+      const lost = "The dump has the registers of 2 of 3 CPUs that were online";
+      expect(result.reasons.includes(lost)).toBe(way === "nothing");
+      expect(result.outcome).toBe(way === "nothing" ? "incomplete" : "complete");
+    },
+  );
+
+  test.each(["in-place", "plug"] as const)(
+    "with %s is complete without a CPU that came and went",
+    async (way) => {
+      const steps = [
+        { kind: "plug-cpu", atMs: 50 },
+        { kind: "plug", atMs: 100, sizeMiB: 128 },
+        { kind: "unplug-cpu", atMs: 400 },
+      ] as const;
+      const result = await run(way, { ...SETTLED, steps, pages: false });
+      expect(result).toMatchObject({ errors: [], outcome: "complete", removals: { asked: 0, gone: 0 } });
+      expect(result.cpus).toEqual({ online: 2, dumped: 2 });
+    },
+  );
 
   test("is complete where the panic comes first, and nothing was plugged", async () => {
     const result = await run("nothing", AT_ONCE);

@@ -12,7 +12,7 @@ import { QemuGuest } from "../../src/targets/qemu/guest.ts";
 import { QemuMachine } from "../../src/targets/qemu/machine.ts";
 import { nodeSha256 } from "../../src/targets/sha256.ts";
 import { cliJson } from "./cli.ts";
-import { type DumpedCpu, readDumpedCpus } from "./dumped-cpus.ts";
+import { type DumpedCpu, readDumpedCpus } from "../../src/lab/dumped-cpus.ts";
 import { type Lab, openLab } from "./lab.ts";
 
 /** On 6.12 no CPU can be added under TCG. */

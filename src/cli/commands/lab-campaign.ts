@@ -16,6 +16,7 @@ interface CampaignOptions extends PanicsOptions {
   readonly perLayout: number;
   readonly freshEvery: number;
   readonly pagesEvery: number;
+  readonly cpus?: true;
 }
 
 /** By default those ways with which we promise a complete dump. */
@@ -46,6 +47,7 @@ export function campaignCommand(context: Context, exit: (code: number) => void):
     )
     .option("--fresh-every <n>", "one trial in so many boots a guest of its own; 0: none", parseIndex, 20)
     .option("--pages-every <n>", "one trial in so many compares pages, beside headers", parseCount, 4)
+    .option("--cpus", "add a CPU in one trial of five, and remove it again in some; all else stays the same")
     .action(async (options: CampaignOptions) => {
       exit(await runCampaign(context, options));
     });
@@ -68,11 +70,11 @@ export function mergeCommand(context: Context, exit: (code: number) => void): Co
 }
 
 async function runCampaign(context: Context, options: CampaignOptions): Promise<number> {
-  const { seed, freshEvery, pagesEvery, trial } = options;
+  const { seed, freshEvery, pagesEvery, trial, cpus } = options;
   const variants = variantsOf(options, DEFAULTS);
   const indexes = trial === undefined ? shardTrials(options.trials, options.shard) : [trial];
   return await runPanics(context, options, {
-    head: { kind: "campaign", seed, freshEvery, pagesEvery },
+    head: { kind: "campaign", seed, freshEvery, pagesEvery, ...(cpus && { cpus }) },
     variants,
     tasks: (done) => tasksOf({ ...options, variants, indexes, done }),
     repeat: (task) => repeatCommand(task, options),
@@ -81,7 +83,7 @@ async function runCampaign(context: Context, options: CampaignOptions): Promise<
 
 /** What a user types to run one trial again. Its plan is the same; where the kernel lies and how fast it is are not. */
 function repeatCommand({ kernel, load, way, plan }: Task, options: CampaignOptions): string {
-  return `kdump-hotplug lab campaign --kernel ${kernel} --load ${load} --way ${way} --seed ${options.seed} --fresh-every ${options.freshEvery} --pages-every ${options.pagesEvery} --trial ${plan.index} --jobs 1`;
+  return `kdump-hotplug lab campaign --kernel ${kernel} --load ${load} --way ${way} --seed ${options.seed} --fresh-every ${options.freshEvery} --pages-every ${options.pagesEvery} --trial ${plan.index} --jobs 1${options.cpus ? " --cpus" : ""}`;
 }
 
 /** A whole number from 0 on. */

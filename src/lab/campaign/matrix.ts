@@ -4,7 +4,7 @@ import type { Step, TrialPlan } from "./plan.ts";
 import { ownGuest, type Task, type Variant } from "./runner.ts";
 
 /** A change, as named on the command line. */
-export type ChangeName = "one-dimm" | "three-dimms" | "removed" | "coming-online";
+export type ChangeName = "one-dimm" | "three-dimms" | "removed" | "coming-online" | "one-cpu";
 
 /** One row's change. */
 export interface MatrixChange {
@@ -43,7 +43,12 @@ export const MATRIX_CHANGES: readonly MatrixChange[] = [
     steps: [plug(0, 1024)],
     panic: { withinMs: 1000 },
   },
+  { name: "one-cpu", title: "one CPU added", steps: [{ kind: "plug-cpu", atMs: LEAD_MS }], panic: "settled" },
 ];
+
+/** Numbers of trials are in results: a change that is added later has its own, from so many on. */
+const FIRST_CHANGES = 4;
+const LATER = 1_000_000;
 
 /** What a matrix is made of. */
 export interface MatrixOptions {
@@ -56,24 +61,28 @@ export interface MatrixOptions {
 
 /** Number of the trial in its variant; the change can be told from it. */
 function indexOf(change: number, repeat: number): number {
-  return repeat * MATRIX_CHANGES.length + change;
+  return change < FIRST_CHANGES
+    ? repeat * FIRST_CHANGES + change
+    : (change - FIRST_CHANGES + 1) * LATER + repeat;
 }
 
 /** The change that a matrix's trial was of. */
 export function changeOf(index: number): MatrixChange {
-  return MATRIX_CHANGES[index % MATRIX_CHANGES.length]!;
+  const change = index < LATER ? index % FIRST_CHANGES : FIRST_CHANGES - 1 + Math.floor(index / LATER);
+  return MATRIX_CHANGES[change] ?? MATRIX_CHANGES[index % FIRST_CHANGES]!;
 }
 
 /** Every cell's tasks. Memory goes to the movable zone, so that what is to be removed can be. */
 export function matrixTasks({ variants, changes, repeat, seed }: MatrixOptions): readonly Task[] {
   const tasks: Task[] = [];
+  const cpus = changes.includes("one-cpu");
   for (const variant of variants) {
     const start = `${variant.kernel} ${variant.load} ${ownGuest(variant)}`;
     for (const [number, change] of MATRIX_CHANGES.entries()) {
       if (!changes.includes(change.name)) continue;
       for (let again = 0; again < repeat; again++) {
         const index = indexOf(number, again);
-        tasks.push({ ...variant, plan: planOf(change, index, seed), start, zone: "online_movable" });
+        tasks.push({ ...variant, plan: planOf(change, index, seed), start, zone: "online_movable", cpus });
       }
     }
   }

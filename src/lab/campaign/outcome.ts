@@ -3,7 +3,8 @@ import { RangeSet } from "../../layout/range-set.ts";
 import { pageDoubts, type PageEvidence } from "../evidence.ts";
 
 /**
- * - `complete`: the dump describes all memory that was online at the panic, and pages that were read are equal;
+ * - `complete`: the dump describes all memory that was online at the panic, has the registers of all CPUs that were,
+ *   where that was looked at, and pages that were read are equal;
  * - `incomplete`: a dump without some of it, or with pages that cannot be read or differ;
  * - `no-dump`: no capture kernel came up, or it had no /proc/vmcore.
  */
@@ -56,6 +57,14 @@ export interface Seen {
   readonly cause?: Cause | undefined;
   /** Pages of added memory that were compared; empty where none were. */
   readonly pages: readonly PageEvidence[];
+  /** Where the trial has to do with CPUs. */
+  readonly cpus?: CpuEvidence | undefined;
+}
+
+/** CPUs that were online at the panic, and those whose registers the dump has. */
+export interface CpuEvidence {
+  readonly online: number;
+  readonly dumped: number;
 }
 
 /** The verdict on one panic. */
@@ -70,7 +79,8 @@ export interface Judged {
 }
 
 /** Judges one panic. */
-export function judgeTrial({ captured, described, online, backed, cause = "unknown", pages }: Seen): Judged {
+export function judgeTrial(seen: Seen): Judged {
+  const { captured, described, online, backed, cause = "unknown", pages, cpus } = seen;
   if (described === undefined) {
     const reason = captured
       ? "The capture kernel has no /proc/vmcore"
@@ -79,6 +89,8 @@ export function judgeTrial({ captured, described, online, backed, cause = "unkno
   }
   const missing = online.subtract(described);
   const reasons = missing.isEmpty ? [] : [`The dump does not describe ${missing.toString()}`];
+  if (cpus && cpus.dumped < cpus.online)
+    reasons.push(`The dump has the registers of ${cpus.dumped} of ${cpus.online} CPUs that were online`);
   for (const evidence of pages) {
     const { range, sampled, nonZero } = evidence;
     const where = RangeSet.of([range]).toString();

@@ -5,7 +5,10 @@ import { seededRandom } from "../../simulation/random.ts";
 export type Step =
   | { readonly kind: "plug"; readonly atMs: number; readonly sizeMiB: number }
   /** `dimm` counts the plugs, from 0. */
-  | { readonly kind: "unplug"; readonly atMs: number; readonly dimm: number };
+  | { readonly kind: "unplug"; readonly atMs: number; readonly dimm: number }
+  | { readonly kind: "plug-cpu"; readonly atMs: number }
+  /** The CPU that the trial added. */
+  | { readonly kind: "unplug-cpu"; readonly atMs: number };
 
 /**
  * When the panic comes: before the first change; while changes are made and memory comes online; right after a
@@ -40,6 +43,8 @@ export interface PlanOptions {
   readonly freshEvery: number;
   /** One trial in so many, on average, has its pages compared. */
   readonly pagesEvery: number;
+  /** Whether some trials add a CPU too; all else is as it is without. */
+  readonly cpus?: boolean | undefined;
 }
 
 const SIZES_MIB = [128, 256, 512, 1024] as const;
@@ -58,6 +63,13 @@ const REACTION_MS = 80;
 const AFTER_MS = 5000;
 /** Share of trials with a removal. */
 const UNPLUG_SHARE = 0.35;
+/** Share of trials with a CPU, where there are any, and of those the share that removes it again. */
+const CPU_SHARE = 0.2;
+const CPU_UNPLUG_SHARE = 0.35;
+/** From a CPU's plug to its removal: the guest brings it online meanwhile. */
+const CPU_STAY_MS = [300, 1500] as const;
+/** What is drawn for CPUs is drawn apart: DIMMs and panics are those of a campaign without CPUs. */
+const CPU_SEED = 0x5bd1e995;
 const MOMENTS: readonly (readonly [Moment, number])[] = [
   ["before", 0.08],
   ["reaction", 0.25],
@@ -98,10 +110,21 @@ export function planTrial(index: number, options: PlanOptions): TrialPlan {
     index,
     seed,
     fresh: oneIn(options.freshEvery),
-    steps,
+    steps: options.cpus ? withCpu(steps, seed, settled) : steps,
     panic: { moment, atMs: panicAt },
     pages: oneIn(options.pagesEvery),
   };
+}
+
+function withCpu(steps: readonly Step[], seed: number, settled: number): readonly Step[] {
+  const random = seededRandom((seed ^ CPU_SEED) >>> 0);
+  if (random() >= CPU_SHARE) return steps;
+  const between = (low: number, high: number): number => Math.round(low + random() * (high - low));
+  // Early, so that most panics come after it.
+  const atMs = between(LEAD_MS, (LEAD_MS + settled) / 2);
+  const cpu: Step[] = [{ kind: "plug-cpu", atMs }];
+  if (random() < CPU_UNPLUG_SHARE) cpu.push({ kind: "unplug-cpu", atMs: atMs + between(...CPU_STAY_MS) });
+  return [...steps, ...cpu].toSorted((a, b) => a.atMs - b.atMs);
 }
 
 /** Neighbouring numbers give seeds that have nothing in common. */

@@ -27,6 +27,8 @@ export interface ReadyOptions {
   readonly way: Pick<KeepingWay, "rules" | "isInside">;
   /** To which zone the kernel gives added memory: only what is movable can be removed for sure. */
   readonly zone: "online" | "online_movable";
+  /** Whether the guest brings CPUs online that are added, as udev would; left out: not. */
+  readonly cpus?: boolean | undefined;
 }
 
 /** What is known of a ready guest. Addresses are physical. */
@@ -46,6 +48,9 @@ export interface ReadyFacts {
   readonly imagePointer: number;
   readonly lock: number;
   readonly lockKind: "counter" | "mutex";
+  readonly onlineCpus: number;
+  /** Whether the guest's kernel takes CPUs that are added: 6.12 under TCG counts no CPU as one that may come. */
+  readonly takesCpus: boolean;
   /** Of the notes of the CPUs that the first header names. */
   readonly cpuNotes: readonly number[];
 }
@@ -55,11 +60,14 @@ const CAPTURE_APPEND = "quiet";
 
 /** A guest on TCG takes some 10 s to start the program, and some more to hash the image. */
 const AGENT_TIMEOUT_MS = 240_000;
+/** What onlines CPUs: a CPU that is there and never was online ends QEMU at a panic (TCG, with or without us). */
+const ONLINE_CPUS =
+  'while :; do for f in /sys/devices/system/cpu/cpu*/online; do read s <$f && [ "$s" = 1 ] || echo 1 >$f; done; sleep 0.05; done';
 
 /** Makes `guest` ready. @throws {MeasurementError} where kdump is not accurate before anything changes. */
 export async function prepareGuest(guest: LabGuest, options: ReadyOptions): Promise<ReadyFacts> {
   const { agent } = guest;
-  const { load, way, zone } = options;
+  const { load, way, zone, cpus } = options;
   const capture = { load, acpiNoMemhotplug: true, captureAppend: CAPTURE_APPEND };
   if (way.rules) await startUdev(agent, { rules: [way.rules], scripts: policyScripts(capture) });
   await loadCaptureKernel(agent, capture);
@@ -70,6 +78,10 @@ export async function prepareGuest(guest: LabGuest, options: ReadyOptions): Prom
     const inside = await GuestProcess.start(agent, [GUEST_KDUMP_HOTPLUG, "keep", "local", "--json"]);
     await inside.printed(/"verdict":"accurate"/, AGENT_TIMEOUT_MS);
   }
+  if (cpus) await agent.output(`(${ONLINE_CPUS}) >/dev/null 2>&1 </dev/null & echo`);
+  const takesCpus = await agent.run(
+    'cd /sys/devices/system/cpu && [ "$(cat possible)" != "$(cat present)" ]',
+  );
   const itself = await agent.run("grep -q 1 /sys/devices/system/memory/crash_hotplug");
   const places = await findPlaces(agent);
   const note = /^(?:0x)?([0-9a-f]{1,16}) /.exec(await agent.output("cat /sys/kernel/vmcoreinfo"))?.[1];
@@ -105,6 +117,8 @@ export async function prepareGuest(guest: LabGuest, options: ReadyOptions): Prom
     imagePointer: offsetOf(places.image),
     lock: offsetOf(places.lock),
     lockKind: places.lockKind,
+    onlineCpus: offsetOf(places.onlineCpus),
+    takesCpus: takesCpus.status === 0,
     cpuNotes: cpuNotes(image.header).map(({ p_paddr }) => offsetOf(p_paddr)),
   };
 }

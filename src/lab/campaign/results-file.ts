@@ -37,7 +37,7 @@ export class ResultsFile {
     }
     if (!samePlans(results.head, head))
       throw new ResultsError(
-        `${path} has results of another campaign (${results.head.kind}, seed ${results.head.seed}, --fresh-every ${results.head.freshEvery}, --pages-every ${results.head.pagesEvery}); give the same, or another --out`,
+        `${path} has results of another campaign (${results.head.kind}, seed ${results.head.seed}, --fresh-every ${results.head.freshEvery}, --pages-every ${results.head.pagesEvery}${results.head.cpus ? ", --cpus" : ""}); give the same, or another --out`,
       );
     // A run that was killed may have left half a line.
     await truncateTo(path, (await readFile(path)).lastIndexOf("\n") + 1);

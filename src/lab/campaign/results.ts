@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import * as v from "valibot";
 import type { LoadCall } from "../guest-actions.ts";
-import type { Cause, LastState, Outcome } from "./outcome.ts";
+import type { Cause, CpuEvidence, LastState, Outcome } from "./outcome.ts";
 import type { Moment } from "./plan.ts";
 import { KEEPING_WAYS, type KeepingName } from "./ways.ts";
 
@@ -24,6 +24,8 @@ export interface CampaignHead {
   readonly seed: number;
   readonly freshEvery: number;
   readonly pagesEvery: number;
+  /** Whether some trials add a CPU; left out where none does. */
+  readonly cpus?: boolean | undefined;
   readonly qemu: string;
   readonly kexecTools: string;
   readonly accelerator: string;
@@ -78,6 +80,8 @@ export interface TrialRecord {
     readonly bytesWritten: number;
     readonly reactionMs: number | null;
   }[];
+  /** Of trials that add a CPU and have a dump; left out for others. */
+  readonly cpus?: CpuEvidence | undefined;
   readonly errors: readonly string[];
   /** The kernel's own state when it died. */
   readonly state: LastState;
@@ -100,6 +104,7 @@ const HeadSchema: v.GenericSchema<unknown, CampaignHead> = v.object({
   seed: Count,
   freshEvery: Count,
   pagesEvery: Count,
+  cpus: v.optional(v.boolean()),
   qemu: v.string(),
   kexecTools: v.string(),
   accelerator: v.string(),
@@ -137,6 +142,7 @@ const TrialSchema: v.GenericSchema<unknown, TrialRecord> = v.object({
       reactionMs: v.nullable(v.number()),
     }),
   ),
+  cpus: v.optional(v.object({ online: Count, dumped: Count })),
   errors: v.array(v.string()),
   state: v.object({ image: v.boolean(), locked: v.boolean(), saved: v.boolean() }),
   ms: v.number(),
@@ -209,7 +215,11 @@ export async function readResults(path: string): Promise<CampaignResults | undef
 /** What makes two files parts of one campaign: the plans. Programs may differ, which the report says. */
 export function samePlans(a: CampaignHead, b: CampaignHead): boolean {
   return (
-    a.kind === b.kind && a.seed === b.seed && a.freshEvery === b.freshEvery && a.pagesEvery === b.pagesEvery
+    a.kind === b.kind &&
+    a.seed === b.seed &&
+    a.freshEvery === b.freshEvery &&
+    a.pagesEvery === b.pagesEvery &&
+    (a.cpus ?? false) === (b.cpus ?? false)
   );
 }
 
@@ -234,7 +244,7 @@ export function mergeResults(
   for (const { name, results } of files) {
     if (!samePlans(first.results.head, results.head))
       throw new ResultsError(
-        `${name} is of another campaign than ${first.name}: ${results.head.kind} and ${first.results.head.kind}, seed ${results.head.seed} and ${first.results.head.seed}, a fresh boot in ${results.head.freshEvery} and ${first.results.head.freshEvery}, pages in ${results.head.pagesEvery} and ${first.results.head.pagesEvery}`,
+        `${name} is of another campaign than ${first.name}: ${results.head.kind} and ${first.results.head.kind}, seed ${results.head.seed} and ${first.results.head.seed}, a fresh boot in ${results.head.freshEvery} and ${first.results.head.freshEvery}, pages in ${results.head.pagesEvery} and ${first.results.head.pagesEvery}, CPUs ${results.head.cpus ?? false} and ${first.results.head.cpus ?? false}`,
       );
     for (const trial of results.trials) {
       if (trials.has(trial.id)) twice.add(trial.id);

@@ -24,6 +24,7 @@ export interface Task extends Variant {
   /** Tasks with the same one start from the same saved guest. */
   readonly start: string;
   readonly zone: ReadyOptions["zone"];
+  readonly cpus: boolean;
 }
 
 /** A trial's name in the results. */
@@ -63,7 +64,13 @@ export function tasksOf(options: TaskOptions): readonly Task[] {
         for (const variant of group) {
           if (done.has(trialId(variant, index))) continue;
           const start = `${key} ${ownGuest(variant)} ${layout}`;
-          tasks.push({ ...variant, plan: planTrial(index, options), start, zone });
+          tasks.push({
+            ...variant,
+            plan: planTrial(index, options),
+            start,
+            zone,
+            cpus: options.cpus === true,
+          });
         }
       }
     }
@@ -163,7 +170,7 @@ class SavedGuests implements AsyncDisposable {
 
   async ready(task: Task): Promise<ReadyGuest> {
     const guests = { ...this.#options, parts: await this.#options.partsOf(task.kernel) };
-    const wanted = { load: task.load, way: keepingWay(task.way), zone: task.zone };
+    const wanted = { load: task.load, way: keepingWay(task.way), zone: task.zone, cpus: task.cpus };
     if (task.plan.fresh) return bootFresh(guests, wanted);
     let guest = this.#guests.get(task.start);
     if (!guest) {

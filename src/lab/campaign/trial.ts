@@ -1,6 +1,5 @@
 /** One trial: a ready guest, a way of keeping kdump, changes and a panic as planned, and a look at the dump. */
 import { randomBytes } from "node:crypto";
-import { open } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import * as v from "valibot";
 import { encodeCoreHeader } from "../../elfcore/encode.ts";
@@ -8,15 +7,17 @@ import { PAGE_SIZE } from "../../image/bytes.ts";
 import { RangeSet } from "../../layout/range-set.ts";
 import { seededRandom } from "../../simulation/random.ts";
 import { QemuGuest } from "../../targets/qemu/guest.ts";
-import { LostGuestError } from "../errors.ts";
+import { LostGuestError, MeasurementError } from "../errors.ts";
 import { comparePages, type PageEvidence, readVmcore, samplePages } from "../evidence.ts";
 import { awaitCapture } from "../guest-actions.ts";
 import type { OutsideInstall } from "../outside-keeper.ts";
 import { hostNow } from "../window/poller.ts";
 import type { ReadyGuest } from "./guests.ts";
-import { type Cause, causeOf, type Judged, judgeTrial, type LastState } from "./outcome.ts";
+import { cpuEvidence, onlineCpus, untilCpuOnline } from "./cpus.ts";
+import { type Cause, causeOf, type CpuEvidence, type Judged, judgeTrial, type LastState } from "./outcome.ts";
 import type { TrialPlan } from "./plan.ts";
-import { onlineSections, type SectionMap } from "./sections.ts";
+import { readFileAt } from "./ram-file.ts";
+import { onlineSections } from "./sections.ts";
 import { memoryDevices, removeDimm, untilAllOnline } from "./settle.ts";
 import { type Keeping, type KeepingWay, startKeeping, type TrialDimm } from "./ways.ts";
 
@@ -46,6 +47,8 @@ export interface TrialResult extends Judged {
   /** Online when the first kernel died, boot memory included. */
   readonly online: RangeSet;
   readonly pages: readonly PageEvidence[];
+  /** Of a plan with a CPU. */
+  readonly cpus: CpuEvidence | undefined;
   readonly installs: readonly OutsideInstall[];
   /** What the keeper, or a step, ended with; the dump is judged all the same. */
   readonly errors: readonly string[];
@@ -71,10 +74,11 @@ export async function runTrial(ready: ReadyGuest, plan: TrialPlan, way: KeepingW
   const errors: string[] = [];
   let stopped: Awaited<ReturnType<Keeping["stop"]>> | undefined;
   try {
-    let gone = 0;
+    const deleted: string[] = [];
     lab.qmp.onEvent(({ event, data }) => {
-      if (event === "DEVICE_DELETED" && v.is(DeviceSchema, data)) gone++;
+      if (event === "DEVICE_DELETED" && v.is(DeviceSchema, data)) deleted.push(data.device);
     });
+    const cpu: TrialCpu = { id: undefined, online: Promise.resolve() };
     const start = hostNow();
     const panicked = new AbortController();
     const changing = makeChanges({
@@ -86,7 +90,8 @@ export async function runTrial(ready: ReadyGuest, plan: TrialPlan, way: KeepingW
       errors,
       panicked: panicked.signal,
       lab,
-      sections: facts.sections,
+      ready,
+      cpu,
     });
     if (plan.panic.settled) {
       await changing;
@@ -96,6 +101,9 @@ export async function runTrial(ready: ReadyGuest, plan: TrialPlan, way: KeepingW
     } else await untilTime(start + plan.panic.atMs);
     if (guest.ended) throw new LostGuestError("QEMU has ended before the panic");
     panicked.abort();
+    // One that is there and was never online ends QEMU at a panic.
+    await cpu.online;
+    const gone = deleted.filter((id) => id !== cpu.id).length;
     const removals = { asked: steps.filter(({ what }) => what.startsWith("unplug ")).length, gone };
     const panickedAt = hostNow() - start;
     await lab.qmp.execute("inject-nmi");
@@ -106,6 +114,7 @@ export async function runTrial(ready: ReadyGuest, plan: TrialPlan, way: KeepingW
     const headerAfter = await readRam(ready, facts.header.address, facts.header.capacity);
 
     const vmcore = captured ? await readVmcore(guest.agent) : undefined;
+    const cpus = vmcore && (await cpuEvidence(ready, plan));
     let [online, backed] = [facts.online, facts.described];
     const pages: PageEvidence[] = [];
     if (captured) {
@@ -125,13 +134,14 @@ export async function runTrial(ready: ReadyGuest, plan: TrialPlan, way: KeepingW
     const { described } = vmcore ?? {};
     const cause = captured ? undefined : causeOf(state);
     return {
-      ...judgeTrial({ captured, described, online, backed, cause, pages }),
+      ...judgeTrial({ captured, described, online, backed, cause, pages, cpus }),
       cause,
       steps,
       removals,
       panickedAt,
       online,
       pages,
+      cpus,
       installs: stopped.installs.map((install) => ({ ...install, at: install.at - start })),
       errors: [...errors, ...stopped.errors],
       state,
@@ -155,12 +165,21 @@ interface Changes {
   readonly errors: string[];
   readonly panicked: AbortSignal;
   readonly lab: QemuGuest;
-  readonly sections: SectionMap;
+  readonly ready: ReadyGuest;
+  readonly cpu: TrialCpu;
+}
+
+/** The CPU that a trial adds. */
+interface TrialCpu {
+  id: string | undefined;
+  /** Settled once it is online, or was not added; rejects where the guest does not bring it online. */
+  online: Promise<void>;
 }
 
 /** One step after the other; none is begun once the guest panics. */
 async function makeChanges(changes: Changes): Promise<void> {
-  const { plan, keeping, start, dimms, steps, errors, panicked, lab, sections } = changes;
+  const { plan, keeping, start, dimms, steps, errors, panicked, lab, ready, cpu } = changes;
+  const { sections } = ready.facts;
   const unplug = async (id: string): Promise<void> => {
     const remove = async (): Promise<void> => await keeping.unplug(id);
     if (!plan.panic.settled) return await remove();
@@ -177,6 +196,24 @@ async function makeChanges(changes: Changes): Promise<void> {
         const dimm = await keeping.plug(step.sizeMiB);
         dimms.push(dimm);
         what = `plug ${dimm.id} ${RangeSet.of([dimm]).toString()}`;
+      } else if (step.kind === "plug-cpu") {
+        const before = await onlineCpus(ready);
+        if (panicked.aborted) return;
+        const plugged = plugOneCpu(keeping, ready);
+        cpu.online = plugged.then(
+          async () => await untilCpuOnline(ready, before + 1),
+          () => undefined,
+        );
+        // Whoever waits for it is told.
+        cpu.online.catch(() => undefined);
+        cpu.id = await plugged;
+        what = `plug-cpu ${cpu.id}`;
+        if (plan.panic.settled) await cpu.online;
+      } else if (step.kind === "unplug-cpu") {
+        if (cpu.id === undefined) continue;
+        what = `unplug-cpu ${cpu.id}`;
+        await cpu.online;
+        await keeping.unplug(cpu.id);
       } else {
         const { id } = dimms[step.dimm]!;
         what = `unplug ${id}`;
@@ -187,6 +224,11 @@ async function makeChanges(changes: Changes): Promise<void> {
     }
     steps.push({ what, at, done: hostNow() - start });
   }
+}
+
+async function plugOneCpu(keeping: Keeping, { facts }: ReadyGuest): Promise<string> {
+  if (!facts.takesCpus) throw new MeasurementError(`Linux ${facts.release} takes no more CPUs here`);
+  return await keeping.plugCpu();
 }
 
 /** Waits until the host's clock shows `at`, or `signal` aborts. */
@@ -223,15 +265,4 @@ async function stateOf(ready: ReadyGuest): Promise<LastState> {
 /** Boot RAM of a guest that has less than the hole below 4 GiB lies in its file as in its address space. */
 async function readRam(ready: ReadyGuest, address: bigint, length: number): Promise<Uint8Array> {
   return new Uint8Array(await readFileAt(ready.ramFile, Number(address), length));
-}
-
-async function readFileAt(path: string, position: number, length: number): Promise<Buffer> {
-  const file = await open(path, "r");
-  try {
-    const bytes = Buffer.alloc(length);
-    await file.read(bytes, 0, length, position);
-    return bytes;
-  } finally {
-    await file.close();
-  }
 }

@@ -2,16 +2,18 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { auditMachine } from "../../keeper/audit.ts";
 import { Keeper } from "../../keeper/keeper.ts";
-import type { PluggableMachine, RemovableDimm } from "../../keeper/machine.ts";
+import type { PluggableMachine, RemovableDevice } from "../../keeper/machine.ts";
 import { plugMemory } from "../../keeper/plug.ts";
-import { dimmsNamed, unplugMemory } from "../../keeper/unplug.ts";
+import { plugCpu as plugCpuFirst } from "../../keeper/plug-cpu.ts";
+import { devicesNamed, unplugMemory } from "../../keeper/unplug.ts";
+import { unplugCpu } from "../../keeper/unplug-cpu.ts";
 import { parseMemoryDevices } from "../../layout/qmp.ts";
 import type { PhysicalRange } from "../../layout/range.ts";
 import { RHEL7, RHEL8 } from "../../rules/policies/rhel.ts";
 import type { RulePolicy } from "../../rules/policies/policy.ts";
 import type { QemuGuest } from "../../targets/qemu/guest.ts";
 import { QemuMachine } from "../../targets/qemu/machine.ts";
-import { allocateDimm, plugDimm } from "../../targets/qemu/plug.ts";
+import { allocateDimm, plugCpu, plugDimm } from "../../targets/qemu/plug.ts";
 import { nodeSha256 } from "../../targets/sha256.ts";
 import { MeasurementError } from "../errors.ts";
 import type { LabGuest } from "../guest.ts";
@@ -69,7 +71,9 @@ export interface TrialDimm extends PhysicalRange {
 export interface Keeping {
   /** Adds a DIMM, as this way has it added. */
   plug(sizeMiB: number): Promise<TrialDimm>;
-  /** Asks the guest for a DIMM, as this way does; that it agrees is not waited for. */
+  /** Adds a CPU, as this way has it added. @returns its id. */
+  plugCpu(): Promise<string>;
+  /** Asks the guest for a DIMM or a CPU, as this way does; that it agrees is not waited for. */
   unplug(id: string): Promise<void>;
   /** Waits until nothing is left to do, as far as that can be seen. */
   rest(): Promise<void>;
@@ -107,7 +111,7 @@ export async function startKeeping(way: KeepingWay, guest: LabGuest, lab: QemuGu
 }
 
 /** DIMMs are memfds that we can map: the dump is compared with them. */
-function byLab(lab: QemuGuest): Pick<Keeping, "plug" | "unplug"> {
+function byLab(lab: QemuGuest): Pick<Keeping, "plug" | "plugCpu" | "unplug"> {
   return {
     plug: async (sizeMiB) => {
       const { id, address, size } = await plugDimm(lab.qmp, {
@@ -116,6 +120,7 @@ function byLab(lab: QemuGuest): Pick<Keeping, "plug" | "unplug"> {
       });
       return { id, start: address, end: address + size };
     },
+    plugCpu: async () => await plugCpu(lab.qmp),
     unplug: async (id) => {
       await lab.qmp.execute("device_del", { id });
     },
@@ -200,16 +205,18 @@ async function plugging(guest: LabGuest, lab: QemuGuest): Promise<Keeping> {
         }
         return await trialDimm(lab, plugged.at(-1)!);
       }),
+    plugCpu: async () => await next(async () => (await plugCpuFirst(machine, keeper)).id),
     unplug: async (id) => {
       let asked: (() => void) | undefined;
       const isAsked = new Promise<void>((resolve) => (asked = resolve));
       const removed = next(async () => {
-        const [dimm] = await dimmsNamed(qemu, [id]);
-        const told: RemovableDimm = {
-          ...dimm!,
-          remove: async (limitMs, begun) => await dimm!.remove(limitMs, () => (begun(), asked!())),
+        const [device] = await devicesNamed(qemu, [id]);
+        const told: RemovableDevice = {
+          ...device!,
+          remove: async (limitMs, begun) => await device!.remove(limitMs, () => (begun(), asked!())),
         };
-        await unplugMemory(qemu, keeper, told, REMOVAL_TIMEOUT_MS);
+        if (told.kind === "cpu") await unplugCpu(qemu, keeper, told, REMOVAL_TIMEOUT_MS);
+        else await unplugMemory(qemu, keeper, told, REMOVAL_TIMEOUT_MS);
       });
       await Promise.race([isAsked, removed]);
       // How it ends is in `errors`.

@@ -17,9 +17,12 @@ export interface WatchedPlaces {
   readonly pages: bigint;
   /** `page_offset_base`: where the linear mapping begins, as a word of 8 bytes. */
   readonly pageOffsetBase: bigint;
+  /** `__cpu_online_mask`: a bit for each CPU number. */
+  readonly onlineCpus: bigint;
 }
 
-const NAMES = "_text|kexec_crash_image|__kexec_lock|kexec_mutex|_totalram_pages|page_offset_base";
+const NAMES =
+  "_text|kexec_crash_image|__kexec_lock|kexec_mutex|_totalram_pages|page_offset_base|__cpu_online_mask";
 
 /** Asks the guest. Its kernel says symbols only to root, and variables only with KALLSYMS_ALL, which Debian's has. */
 export async function findPlaces(agent: AgentChannel): Promise<WatchedPlaces> {
@@ -52,5 +55,6 @@ export function placesOf(kallsyms: string, iomem: string): WatchedPlaces {
     lockKind: addresses.has("__kexec_lock") ? "counter" : "mutex",
     pages: place("_totalram_pages"),
     pageOffsetBase: place("page_offset_base"),
+    onlineCpus: place("__cpu_online_mask"),
   };
 }

@@ -26,6 +26,17 @@ describe("a matrix's tasks", () => {
     for (const { plan } of tasks) expect(plan.steps).toEqual(changeOf(plan.index).steps);
   });
 
+  test("keep the numbers that they had before there was one with a CPU", () => {
+    const names = MATRIX_CHANGES.map(({ name }) => name);
+    expect([0, 1, 2, 3, 4, 7].map((index) => changeOf(index).name)).toEqual([
+      ...names.slice(0, 4),
+      names[0],
+      names[3],
+    ]);
+    expect(changeOf(1_000_001).name).toBe("one-cpu");
+    expect(changeOf(9_000_001).name).toBe(names[1]);
+  });
+
   test("panic at rest, or within the time that the change says, each time at another moment", () => {
     const tasks = matrixTasks({ ...OPTIONS, changes: ["coming-online"], repeat: 20 });
     const times = tasks.filter(({ way }) => way === "nothing").map(({ plan }) => plan.panic.atMs);

@@ -45,6 +45,15 @@ describe("a panic", () => {
     expect(judged.reasons[0]).toContain(words);
   });
 
+  test("gives an incomplete dump where it lacks the registers of a CPU that was online", () => {
+    expect(judgeTrial({ ...COMPLETE, cpus: { online: 3, dumped: 3 } }).outcome).toBe("complete");
+    const judged = judgeTrial({ ...COMPLETE, cpus: { online: 3, dumped: 2 } });
+    expect(judged).toMatchObject({
+      outcome: "incomplete",
+      reasons: [expect.stringContaining("registers of 2 of 3 CPUs")],
+    });
+  });
+
   test("gives no dump where no capture kernel came up, or it has no vmcore", () => {
     const none = { ...COMPLETE, described: undefined };
     expect(judgeTrial({ ...none, captured: false })).toMatchObject({

@@ -1,6 +1,7 @@
+import { createHash } from "node:crypto";
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { type PlanOptions, planTrial, shardTrials } from "../../../src/lab/campaign/plan.ts";
+import { type PlanOptions, planTrial, shardTrials, type Step } from "../../../src/lab/campaign/plan.ts";
 
 const OPTIONS: PlanOptions = { seed: 1, freshEvery: 20, pagesEvery: 4 };
 const indexes = Array.from({ length: 2000 }, (_, index) => index);
@@ -64,6 +65,40 @@ describe("a trial's plan", () => {
     expect(none.some(({ fresh }) => fresh)).toBe(false);
     expect(none.every(({ pages }) => pages)).toBe(true);
   });
+});
+
+function isCpu({ kind }: Step): boolean {
+  return kind === "plug-cpu" || kind === "unplug-cpu";
+}
+
+describe("with CPUs", () => {
+  test("a plan has the same DIMMs, panic and comparison as without", () => {
+    for (const index of indexes) {
+      const { steps, ...rest } = planTrial(index, OPTIONS);
+      const { steps: more, ...same } = planTrial(index, { ...OPTIONS, cpus: true });
+      expect(same).toEqual(rest);
+      expect(more.filter((step) => !isCpu(step))).toEqual(steps);
+      expect(steps.some(isCpu)).toBe(false);
+    }
+  });
+
+  test("one trial of five adds one, and some of those remove it later", () => {
+    const plans = indexes.map((index) => planTrial(index, { ...OPTIONS, cpus: true }).steps);
+    const those = plans.map((steps) => steps.filter(isCpu)).filter((steps) => steps.length > 0);
+    expect(those.length / plans.length).toBeCloseTo(0.2, 1);
+    expect(those.every(([first]) => first!.kind === "plug-cpu" && first!.atMs >= 150)).toBe(true);
+    const removals = those.filter(([, second]) => second?.kind === "unplug-cpu");
+    expect(removals.length / those.length).toBeCloseTo(0.35, 1);
+    expect(removals.every(([first, second]) => first!.atMs + 300 <= second!.atMs)).toBe(true);
+    for (const steps of plans)
+      expect(steps.map(({ atMs }) => atMs)).toEqual(steps.map(({ atMs }) => atMs).toSorted((a, b) => a - b));
+  });
+});
+
+test("without CPUs plans are those of the first campaigns, whose results go on", () => {
+  const hash = createHash("sha256");
+  for (const index of indexes) hash.update(JSON.stringify(planTrial(index, OPTIONS)));
+  expect(hash.digest("hex")).toBe("445289d390f98a08085ecf005e88a7207234dbd9d415c36975ed64f9b8e69516");
 });
 
 test("every shard has a share of the fresh boots and of the compared pages", () => {

@@ -58,6 +58,16 @@ describe("results of shards", () => {
     expect(merged.twice).toEqual([trial(1).id]);
   });
 
+  test("without CPUs are as they ever were, and are not put together with those that have some", () => {
+    expect(resultLine(HEAD)).not.toContain("cpus");
+    const withCpus = trial(0, { cpus: { online: 3, dumped: 3 } });
+    const head = { ...HEAD, cpus: true };
+    const text = `${resultLine(head)}${resultLine(withCpus)}`;
+    expect(parseResults(text, "c")).toEqual({ head, trials: [withCpus] });
+    const other = { name: "b", results: { head, trials: [] } };
+    expect(() => mergeResults([file("a"), other])).toThrow(/CPUs true and false/);
+  });
+
   test("are refused where they are of different campaigns", () => {
     const other = { name: "b", results: { head: { ...HEAD, seed: 2 }, trials: [] } };
     expect(() => mergeResults([file("a"), other])).toThrow(

@@ -9,6 +9,7 @@ export const PLACES = {
   lock: 0x110n,
   pages: 0x120n,
   pageOffsetBase: 0x130n,
+  onlineCpus: 0x140n,
   lockKind: "counter",
 } as const;
 const KIMAGE = 0x1000;

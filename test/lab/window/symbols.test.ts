@@ -9,6 +9,7 @@ const IOMEM = `00100000-3fffffff : System RAM
 const TEXT = "ffffffff9ca00000 T _text\n";
 const COMMON = `${TEXT}ffffffff9e58e2a8 B kexec_crash_image
 ffffffff9dd02c40 D _totalram_pages
+ffffffff9dd02d00 D __cpu_online_mask
 ffffffff9dd0d6f8 D page_offset_base
 ffffffff9dd0d6ff t page_offset_base_not
 `;
@@ -21,6 +22,7 @@ describe("places to watch", () => {
       lockKind: "counter",
       pages: 0x2a00000n + 0x1302c40n,
       pageOffsetBase: 0x2a00000n + 0x130d6f8n,
+      onlineCpus: 0x2a00000n + 0x1302d00n,
     });
   });
 

@@ -1,8 +1,8 @@
 /** The registers of CPUs in a dump: the NT_PRSTATUS notes of /proc/vmcore, read in the capture kernel. */
-import { PT_NOTE } from "../../src/elfcore/header.ts";
-import { u32, u64 } from "../../src/image/bytes.ts";
-import type { AgentChannel } from "../../src/lab/channel.ts";
-import { readVmcore } from "../../src/lab/evidence.ts";
+import { PT_NOTE } from "../elfcore/header.ts";
+import { u32, u64 } from "../image/bytes.ts";
+import type { AgentChannel } from "./channel.ts";
+import { readVmcore } from "./evidence.ts";
 
 /** One NT_PRSTATUS of the dump. */
 export interface DumpedCpu {
