@@ -30,6 +30,11 @@ function sample(shared) {
 
 if (isMainThread) await main(JSON.parse(readFileSync("/tmp/bench.json", "utf8")));
 
+function kexec(...args) {
+  const { status, stderr } = spawnSync("kexec", args);
+  if (status !== 0) throw new Error(`kexec ${args.join(" ")}: ${stderr}`);
+}
+
 async function main({ repetitions, rearms, kernel, initrd, commandLine }) {
   const dist = "/opt/kdump-hotplug/dist";
   const { loadSystemCalls } = await import(`${dist}/targets/local/system-calls.js`);
@@ -45,10 +50,6 @@ async function main({ repetitions, rearms, kernel, initrd, commandLine }) {
   const sampler = new Worker(new URL(import.meta.url), { workerData: shared.buffer });
   await new Promise((resolve) => sampler.once("online", resolve));
 
-  const kexec = (...args) => {
-    const { status, stderr } = spawnSync("kexec", args);
-    if (status !== 0) throw new Error(`kexec ${args.join(" ")}: ${stderr}`);
-  };
   const files = ["--load-panic", kernel, `--initrd=${initrd}`, `--append=${commandLine}`];
   const calls = await loadSystemCalls();
 

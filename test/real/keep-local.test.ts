@@ -32,10 +32,11 @@ const GIB = 1n << 30n;
 /** Starting the program takes a guest on TCG some 10 s, a hash of the image some seconds. */
 const LIMIT_MS = 240_000;
 const AUTO_ONLINE = "/sys/devices/system/memory/auto_online_blocks";
-const FULL_LOAD = [
-  ...["--kernel", GUEST_VMLINUZ, "--initrd", GUEST_CAPTURE_INITRAMFS],
-  ...["--command-line", "console=ttyS0 nr_cpus=1 reset_devices irqpoll panic=5 acpi_no_memhotplug"],
-];
+const FULL_LOAD = Object.entries({
+  "--kernel": GUEST_VMLINUZ,
+  "--initrd": GUEST_CAPTURE_INITRAMFS,
+  "--command-line": "console=ttyS0 nr_cpus=1 reset_devices irqpoll panic=5 acpi_no_memhotplug",
+}).flat();
 
 /** One guest, with the agent in it and two connections from outside. */
 class Kept implements AsyncDisposable {
@@ -52,19 +53,6 @@ class Kept implements AsyncDisposable {
   static async of(guest: LabGuest): Promise<Kept> {
     await guest.agent.output(`echo online_movable > ${AUTO_ONLINE}`);
     return new Kept(guest, await QemuMachine.open(guest.qmpPath), await QemuGuest.open(guest.labQmpPath));
-  }
-
-  async start(...options: readonly string[]): Promise<GuestProcess> {
-    const agent = await GuestProcess.start(this.guest.agent, [
-      ...[GUEST_KDUMP_HOTPLUG, "keep", "local", "--json"],
-      ...options,
-    ]);
-    const { stdout } = await agent.printed(/"verdict":"accurate"/, LIMIT_MS);
-    // It sees the same image as we do from outside.
-    const [first = ""] = text(stdout).split("\n");
-    const seen: unknown = JSON.parse(JSON.stringify(auditJson("local", await this.seen())));
-    expect(fieldsOf(fieldsOf(JSON.parse(first))["audit"])["image"]).toEqual(fieldsOf(seen)["image"]);
-    return agent;
   }
 
   /** What is seen from outside. */
@@ -94,23 +82,33 @@ class Kept implements AsyncDisposable {
     await gone;
   }
 
-  /** Panics; the dump has all that was online, and the pages of `dimm`. */
-  async dumped(dimm: PhysicalRange): Promise<void> {
-    const { agent } = this.guest;
-    await fillMemory(agent, 1536);
-    const online = await onlineMemory(agent);
-    expect(await panic(this.guest)).toBe(true);
-    const vmcore = await readVmcore(agent);
-    expect(online.subtract(vmcore!.described).ranges).toEqual([]);
-    const { equal } = await comparePages(agent, this.others.memory, vmcore!, dimm, seededRandom(1));
-    expect(equal).toBe(PAGES_PER_DIMM);
-    await agent.finish("capture");
-  }
-
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#machine[Symbol.asyncDispose]();
     await this.others[Symbol.asyncDispose]();
   }
+}
+
+/** Starts the agent, which sees the same image as we do from outside. */
+async function startAgent(kept: Kept): Promise<GuestProcess> {
+  const agent = await GuestProcess.start(kept.guest.agent, [GUEST_KDUMP_HOTPLUG, "keep", "local", "--json"]);
+  const { stdout } = await agent.printed(/"verdict":"accurate"/, LIMIT_MS);
+  const [first = ""] = text(stdout).split("\n");
+  const seen: unknown = JSON.parse(JSON.stringify(auditJson("local", await kept.seen())));
+  expect(fieldsOf(fieldsOf(JSON.parse(first))["audit"])["image"]).toEqual(fieldsOf(seen)["image"]);
+  return agent;
+}
+
+/** Panics; the dump has all that was online, and the pages of `dimm`. */
+async function dumped({ guest, others }: Kept, dimm: PhysicalRange): Promise<void> {
+  const { agent } = guest;
+  await fillMemory(agent, 1536);
+  const online = await onlineMemory(agent);
+  expect(await panic(guest)).toBe(true);
+  const vmcore = await readVmcore(agent);
+  expect(online.subtract(vmcore!.described).ranges).toEqual([]);
+  const { equal } = await comparePages(agent, others.memory, vmcore!, dimm, seededRandom(1));
+  expect(equal).toBe(PAGES_PER_DIMM);
+  await agent.finish("capture");
 }
 
 type Fields = ReturnType<typeof fieldsOf>;
@@ -160,7 +158,7 @@ describe.each(CASES)("Linux %s, loaded by %s", (series, load) => {
   test.skipIf(!labs.has(series))("is re-armed from inside for each change, and dumps it all", async () => {
     await using guest = await labs.get(series)!.bootLoaded({ ramMiB: 1536, load });
     await using kept = await Kept.of(guest);
-    const agent = await kept.start();
+    const agent = await startAgent(kept);
     await kept.plug("first");
     await kept.accurate();
     // On 6.12 no CPU can be added under TCG.
@@ -172,7 +170,7 @@ describe.each(CASES)("Linux %s, loaded by %s", (series, load) => {
     const installs = await ended(agent, `${series} ${load}`);
     expect(installs.length).toBeGreaterThanOrEqual(3);
     expect(new Set(installs.map(({ way }) => way))).toEqual(new Set(["re-arm"]));
-    await kept.dumped(dimm);
+    await dumped(kept, dimm);
   });
 });
 
@@ -180,7 +178,7 @@ describe("Linux 6.12, which keeps the header of kexec_file_load itself", () => {
   test.skipIf(!labs.has("6.12"))("is left to do so, and corrected after a removal", async () => {
     await using guest = await labs.get("6.12")!.bootLoaded({ ramMiB: 1536, load: "kexec_file_load" });
     await using kept = await Kept.of(guest);
-    const agent = await kept.start();
+    const agent = await startAgent(kept);
     await kept.plug("first");
     await kept.accurate();
     await kept.unplug("first");
@@ -191,7 +189,7 @@ describe("Linux 6.12, which keeps the header of kexec_file_load itself", () => {
     await kept.accurate();
     const installs = await ended(agent, "6.12 kexec_file_load");
     expect(installs).toMatchObject([{ way: "re-arm", leftByKernel: true }]);
-    await kept.dumped(dimm);
+    await dumped(kept, dimm);
   });
 });
 
@@ -213,14 +211,14 @@ describe("Linux 6.1", () => {
       expect(loaded).toMatchObject({ verdict: "accurate", drawback: null, widened: { way: "re-arm" } });
       expect((await kept.seen()).image!.headerCapacity).toBeGreaterThan(ROOM_FOR_RANGES * 56);
 
-      const agent = await kept.start();
+      const agent = await startAgent(kept);
       const dimm = await kept.plug("second");
       await agent.signal("KILL");
       await agent.end(LIMIT_MS);
       expect(["accurate", "inaccurate"]).toContain((await kept.seen()).verdict);
       expect(await run(guest, "keep", "local", "--once")).toMatchObject({ verdict: "accurate" });
       expect((await kept.seen()).verdict).toBe("accurate");
-      await kept.dumped(dimm);
+      await dumped(kept, dimm);
     },
   );
 });
