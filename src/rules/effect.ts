@@ -34,6 +34,11 @@ export function effectOfOutcome(outcome: Outcome): EventEffect {
   for (const action of outcome.actions)
     if (action.kind === "program") look("PROGRAM", action.command, action);
   for (const entry of outcome.run) if (entry.kind === "program") look("RUN", entry.command, entry);
+  return effectOfCommands(commands);
+}
+
+/** What these commands do together. */
+export function effectOfCommands(commands: readonly CommandEffect[]): EventEffect {
   const waiting = commands.filter(({ detached }) => !detached);
   const inRules = waiting.some(({ by }) => by === "PROGRAM");
   return {

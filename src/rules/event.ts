@@ -56,6 +56,8 @@ export interface EventSurroundings {
   readonly kernel: KernelSpec;
   /** More variables of the uevent; SUBSYSTEM and DRIVER are the device's. */
   readonly variables?: Readonly<Record<string, string>> | undefined;
+  /** Attributes as a real device has them, in place of the usual ones; such as it has no longer stay gone. */
+  readonly attributes?: Readonly<Record<string, string>> | undefined;
 }
 
 /**
@@ -66,7 +68,7 @@ export interface EventSurroundings {
  */
 export function makeEvent(spec: EventSpec, surroundings: EventSurroundings): UdevEvent {
   const { action, devpath } = spec;
-  const { kernel, variables = {} } = surroundings;
+  const { kernel, variables = {}, attributes = {} } = surroundings;
   const match = /^\/devices\/system\/(memory|cpu)\/(?:memory|cpu)(\d{1,9})$/.exec(devpath);
   const index = Number(match?.[2]);
   let device: UdevDevice;
@@ -80,7 +82,19 @@ export function makeEvent(spec: EventSpec, surroundings: EventSurroundings): Ude
       kernel,
     );
   else device = makeDevice({ devpath });
-  return { action, device: withVariables(device, variables), seqnum: 1 };
+  return { action, device: withVariables(withAttributes(device, attributes), variables), seqnum: 1 };
+}
+
+function withAttributes(device: UdevDevice, attributes: Readonly<Record<string, string>>): UdevDevice {
+  if (Object.keys(attributes).length === 0) return device;
+  const { attribute } = device;
+  return {
+    ...device,
+    attribute: (name) => {
+      const usual = attribute(name);
+      return usual !== undefined && Object.hasOwn(attributes, name) ? attributes[name] : usual;
+    },
+  };
 }
 
 function memoryState(action: Action, kernel: KernelSpec): "online" | "offline" | "gone" {

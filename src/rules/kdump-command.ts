@@ -20,11 +20,15 @@ export interface KdumpCommand {
   readonly latches: boolean;
   /** Whether it is handed to PID 1, so that udev's worker does not wait for it. */
   readonly detached: boolean;
+  /** Whether a reload unloads before it loads: then nothing is loaded from the one to the end of the other. */
+  readonly unloadsFirst: boolean;
 }
 
 interface Known {
   readonly effect: KdumpEffect;
   readonly latches?: boolean;
+  /** Loads over the loaded image: nothing is loaded during the system call alone. */
+  readonly over?: boolean;
 }
 
 /** By program, and by its first word that is no option; "" stands for any. */
@@ -33,15 +37,15 @@ const KNOWN: Readonly<Record<string, Readonly<Record<string, Known>>>> = {
   "kdump-udev-throttler": { "": { effect: "throttled-reload" } },
   "kdump-udev-throttle": { "": { effect: "throttled-reload" } },
   // openSUSE kdump, init/load-once.sh: job file and flock -n. Its rule calls it only where an image is loaded.
-  "load-once.sh": { "": { effect: "coalesced-reload" } },
+  "load-once.sh": { "": { effect: "coalesced-reload", over: true } },
   // Ours: one load in flight, one more for all calls meanwhile.
-  "kdump-load-over": { "": { effect: "coalesced-reload" } },
+  "kdump-load-over": { "": { effect: "coalesced-reload", over: true } },
   // kdump-tools: both do nothing where kexec_crash_loaded is 0.
   "kdump-config": {
     "try-reload": { effect: "reload", latches: true },
     condreload: { effect: "reload", latches: true },
     reload: { effect: "reload" },
-    load: { effect: "reload" },
+    load: { effect: "reload", over: true },
     unload: { effect: "unload" },
   },
   // Since kdump-utils 0a9aaba (2019) reload loads where nothing is loaded; before, it latched as Debian's does.
@@ -73,7 +77,10 @@ export function recognise(command: string): KdumpCommand | undefined {
   for (const [i, word] of words.entries()) {
     const program = baseName(word);
     const known = recogniseAt(program, words, i + 1);
-    if (known) return { effect: known.effect, program, latches: known.latches ?? false, detached };
+    if (known) {
+      const { effect, latches = false, over = false } = known;
+      return { effect, program, latches, detached, unloadsFirst: !over && effect !== "unload" };
+    }
   }
   return undefined;
 }
@@ -108,7 +115,16 @@ function recogniseKexec(words: readonly string[], at: number): Known | undefined
     if (/[;&|]/.test(word)) break;
   }
   if (!panic) return undefined;
-  return { effect: unload ? "unload" : "reload" };
+  return unload ? { effect: "unload" } : { effect: "reload", over: true };
+}
+
+/**
+ * The unit without which `command` ends before it does anything: RHEL's rules ask `systemctl is-active kdump.service`
+ * first. undefined where it asks for none.
+ */
+export function unitAskedBy(command: string): string | undefined {
+  const unit = /\bsystemctl\s+(?:-\S+\s+)*is-active\s+(?:-\S+\s+)*([\w@.:-]+)/.exec(command)?.[1];
+  return unit === undefined || unit.includes(".") ? unit : `${unit}.service`;
 }
 
 /** Index of the first word from `at` on that is no option. */

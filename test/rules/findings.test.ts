@@ -5,7 +5,7 @@ import { describeEffect, effectOf } from "../../src/rules/effect.ts";
 import { RuleSet } from "../../src/rules/evaluate.ts";
 import { parseEventSpec } from "../../src/rules/event.ts";
 import { checkRules, type Finding } from "../../src/rules/findings.ts";
-import { recognise } from "../../src/rules/kdump-command.ts";
+import { recognise, unitAskedBy } from "../../src/rules/kdump-command.ts";
 import { KDUMP_POLICIES, ONLINE_POLICIES } from "../../src/rules/policies/all.ts";
 import { DEBIAN, UBUNTU2004 } from "../../src/rules/policies/debian.ts";
 import { ONLINE, ONLINE_RHEL7, ONLINE_RHEL8 } from "../../src/rules/policies/onlining.ts";
@@ -39,7 +39,7 @@ const blocks = (policy: RulePolicy, event: string): string =>
 
 describe("recognise", () => {
   test.each([
-    ["/usr/bin/kdumpctl reload", { effect: "reload", latches: false, detached: false }],
+    ["/usr/bin/kdumpctl reload", { effect: "reload", latches: false, detached: false, unloadsFirst: true }],
     ["/bin/sh -c 'systemd-run --quiet /usr/bin/kdumpctl reload'", { effect: "reload", detached: true }],
     [
       "systemd-run --no-block /usr/lib/udev/kdump-udev-throttler",
@@ -48,12 +48,12 @@ describe("recognise", () => {
     ["/usr/lib/udev/kdump-udev-throttle", { effect: "throttled-reload", detached: false }],
     ["/usr/sbin/kdump-config try-reload", { effect: "reload", latches: true }],
     ["/usr/sbin/kdump-config unload", { effect: "unload" }],
-    ["/usr/lib/kdump/load-once.sh", { effect: "coalesced-reload" }],
+    ["/usr/lib/kdump/load-once.sh", { effect: "coalesced-reload", unloadsFirst: false }],
     ["systemctl try-restart kdump.service", { effect: "reload" }],
     ["/bin/systemctl --no-block restart kdump-tools", { effect: "reload" }],
     ["kexec -s -p /boot/vmlinuz --initrd=x", { effect: "reload" }],
-    ["kexec --load-panic /boot/vmlinuz", { effect: "reload" }],
-    ["kexec -p -u", { effect: "unload" }],
+    ["kexec --load-panic /boot/vmlinuz", { effect: "reload", unloadsFirst: false }],
+    ["kexec -p -u", { effect: "unload", unloadsFirst: false }],
   ])("knows %s", (command, wanted) => {
     expect(recognise(command)).toMatchObject(wanted);
   });
@@ -66,6 +66,15 @@ describe("recognise", () => {
   ])("does not take %s for a reload", (command) => {
     expect(recognise(command)).toBeUndefined();
   });
+});
+
+test.each([
+  ["/bin/sh -c '/usr/bin/systemctl is-active kdump.service || exit 0; kdumpctl reload'", "kdump.service"],
+  ["sh -c 'systemctl -q is-active --quiet kdump && kdumpctl reload'", "kdump.service"],
+  ["systemctl restart kdump.service", undefined],
+  ["/usr/bin/kdumpctl reload", undefined],
+])("%s asks for the unit %s", (command, unit) => {
+  expect(unitAskedBy(command)).toBe(unit);
 });
 
 describe("our versions of the distributions' rules", () => {
