@@ -62,11 +62,21 @@ export async function readCrashHotplug(root = "/"): Promise<CrashHotplug> {
   }
 }
 
-async function follow(path: string, root: string): Promise<string> {
+/** Where `path` is below `root`. @throws {RulesError} where links lead round in a circle. */
+export async function follow(path: string, root: string): Promise<string> {
   return await resolveBelow(path, root, (reason) => new RulesError("read rules", path, reason));
 }
 
-async function listDirectory(directory: string, root: string): Promise<RuleDirectoryEntry[]> {
+/**
+ * The files of rules in one directory; none where there is no such directory.
+ *
+ * @param refuse - told of what cannot be looked at, which is then left out; without it the whole directory is refused.
+ */
+export async function listDirectory(
+  directory: string,
+  root: string,
+  refuse?: (error: unknown, path: string) => void,
+): Promise<RuleDirectoryEntry[]> {
   const real = await follow(directory, root);
   let names: string[];
   try {
@@ -79,9 +89,14 @@ async function listDirectory(directory: string, root: string): Promise<RuleDirec
   for (const name of names) {
     if (!isRuleFileName(name)) continue;
     const path = posix.join(directory, name);
-    const masks = await isMask(await follow(path, root));
-    // A link that leads nowhere takes no name: udev's listing leaves it out.
-    if (masks !== undefined) entries.push({ name, path, masks });
+    try {
+      const masks = await isMask(await follow(path, root));
+      // A link that leads nowhere takes no name: udev's listing leaves it out.
+      if (masks !== undefined) entries.push({ name, path, masks });
+    } catch (error) {
+      if (!refuse) throw error;
+      refuse(error, path);
+    }
   }
   return entries;
 }
@@ -103,7 +118,7 @@ async function isMissing(path: string): Promise<boolean> {
 }
 
 /** @param shown - the path to report; `real` is where it is. */
-async function readSource(shown: string, real: string): Promise<RuleSource> {
+export async function readSource(shown: string, real: string): Promise<RuleSource> {
   // Looked at before it is opened: opening a pipe waits for somebody who writes.
   const entry = await stat(real);
   if (entry.isCharacterDevice()) return { path: shown, text: "" };
