@@ -125,6 +125,18 @@ export function captureCommandLineOption(): Option {
   return new Option("--command-line <text>", "local only: its command line, without elfcorehdr=");
 }
 
+/** Whether the machine's policy is looked at too. */
+export interface PolicyOptions {
+  readonly policy?: true;
+}
+
+export function policyOption(): Option {
+  return new Option(
+    "--policy",
+    "local only: say also what the installed udev rules, kdump service and kernel would do on the next event",
+  );
+}
+
 export function jsonOption(): Option {
   return new Option("--json", "print one JSON document");
 }

@@ -2,21 +2,41 @@
 import { formatBytes } from "../layout/range.ts";
 import type { LocalAudit } from "../targets/local/audit.ts";
 import { type KdumpFacts, repairFromInside } from "../targets/local/facts.ts";
+import type { LocalPolicy } from "../targets/local/policy.ts";
 import { auditJson, auditText } from "./audit.ts";
 import { jsonBytes } from "./json.ts";
-import { columns } from "./text.ts";
+import { policyJson, policyText } from "./local-policy.ts";
+import { columns, printable } from "./text.ts";
+
+/** The policy of the machine, or in a sentence why it cannot be told; undefined where it was not asked for. */
+type Policy = LocalPolicy | { readonly unknown: string } | undefined;
 
 /** `audit local`, for people. */
-export function localAuditText(target: string, audit: LocalAudit): string {
+export function localAuditText(target: string, audit: LocalAudit, policy?: Policy): string {
   const { facts } = audit;
   // Of a kernel without kexec nothing of this means anything.
   const rows = facts?.crashLoaded !== undefined ? columns(factRows(facts), "  ") : "";
-  return `${auditText(target, audit)}${rows}`;
+  return `${auditText(target, audit)}${rows}${policyPart(policy)}`;
+}
+
+function policyPart(policy: Policy): string {
+  if (policy === undefined) return "";
+  if ("unknown" in policy)
+    return `\nWhat would be done on the next event cannot be told: ${printable(policy.unknown)}\n`;
+  return policyText(policy);
 }
 
 /** `audit local --json`. */
-export function localAuditJson(target: string, audit: LocalAudit): Readonly<Record<string, unknown>> {
-  return { ...auditJson(target, audit), kdump: audit.facts ? factsJson(audit.facts) : null };
+export function localAuditJson(
+  target: string,
+  audit: LocalAudit,
+  policy?: Policy,
+): Readonly<Record<string, unknown>> {
+  return {
+    ...auditJson(target, audit),
+    kdump: audit.facts ? factsJson(audit.facts) : null,
+    ...(policy === undefined ? {} : { policy: "unknown" in policy ? policy : policyJson(policy) }),
+  };
 }
 
 function factRows(facts: KdumpFacts): readonly (readonly [string, string])[] {

@@ -7,17 +7,23 @@ import { nodeSha256 } from "../../targets/sha256.ts";
 import { LOCAL, LOOK_TARGET_HELP } from "../../targets/target.ts";
 import { type Context, printJson } from "../context.ts";
 import { exitOfVerdict } from "../exit.ts";
-import { lookAtLocal, refuseRoot } from "../local.ts";
+import { lookAtLocal, lookAtPolicy, refuseLocalOptions } from "../local.ts";
 import { withMachine } from "../machine.ts";
 import {
   crashMemoryOption,
   headerAddressOption,
   hintsOf,
   jsonOption,
+  policyOption,
+  type PolicyOptions,
   rootOption,
   type RootOptions,
   type WhereOptions,
 } from "../options.ts";
+
+interface AuditOptions extends WhereOptions, RootOptions, PolicyOptions {
+  readonly json?: true;
+}
 
 export function auditCommand(context: Context, exit: (code: number) => void): Command {
   return new Command("audit")
@@ -26,16 +32,19 @@ export function auditCommand(context: Context, exit: (code: number) => void): Co
     .addOption(headerAddressOption())
     .addOption(crashMemoryOption())
     .addOption(rootOption())
+    .addOption(policyOption())
     .addOption(jsonOption())
-    .action(async (target: string, options: WhereOptions & RootOptions & { readonly json?: true }) => {
+    .action(async (target: string, options: AuditOptions) => {
       if (target === LOCAL) {
         const audit = await lookAtLocal(context, options);
-        if (options.json) printJson(context, localAuditJson(target, audit));
-        else context.print(localAuditText(target, audit));
+        const policy = options.policy ? await lookAtPolicy(context, options, audit) : undefined;
+        if (options.json) printJson(context, localAuditJson(target, audit, policy));
+        else context.print(localAuditText(target, audit, policy));
+        // What would be done on the next event makes the header of now neither better nor worse.
         exit(exitOfVerdict(audit.verdict));
         return;
       }
-      refuseRoot(target, options);
+      refuseLocalOptions(target, options);
       const audit = await withMachine(context, target, "look", async (machine) =>
         auditMachine(machine, nodeSha256, hintsOf(options)),
       );

@@ -7,7 +7,7 @@ import { nodeSha256 } from "../../targets/sha256.ts";
 import { LOCAL } from "../../targets/target.ts";
 import { type Context, printJson } from "../context.ts";
 import { EXIT } from "../exit.ts";
-import { lookAtLocal, refuseRoot } from "../local.ts";
+import { lookAtLocal, refuseLocalOptions } from "../local.ts";
 import { withMachine } from "../machine.ts";
 import {
   crashMemoryOption,
@@ -31,7 +31,7 @@ export function inspectCommand(context: Context, exit: (code: number) => void): 
     .addOption(rootOption())
     .addOption(jsonOption())
     .action(async (subject: string, options: WhereOptions & RootOptions & { readonly json?: true }) => {
-      if (subject !== LOCAL) refuseRoot(subject, options);
+      if (subject !== LOCAL) refuseLocalOptions(subject, options);
       if (subject === LOCAL || /^[a-z]+:/.test(subject)) {
         const inspection =
           subject === LOCAL
