@@ -53,9 +53,10 @@ export interface ResidualRegion extends ImageSegment {
   readonly sha256: Uint8Array;
 }
 
-/** Hashes of an image, so that its next re-arm hashes the header alone. Good for the image with that digest. */
+/** Hashes of an image, so that its next re-arm hashes the header alone. */
 export interface RearmHashes {
-  readonly digest: Uint8Array;
+  /** Of the images that they are good for: the one that was planned for, and what the plan makes of it. */
+  readonly digests: readonly Uint8Array[];
   readonly prefix: DigestPrefix | undefined;
   /** By {@link regionKey}. */
   readonly regions: ReadonlyMap<string, Uint8Array>;
@@ -75,7 +76,7 @@ export interface RearmPlan {
   readonly headerAddress: bigint;
   /** Table and digest as they will be: with it and `headerAddress`, what to expect of the next look. */
   readonly digest: KnownDigest;
-  /** Hashes of the image as it will be, for its next re-arm. */
+  /** Hashes of the image as it is, and as it will be. */
   readonly hashes: RearmHashes;
   /** The image that it was made for, and bytes of it that must still be there. */
   readonly madeFor: {
@@ -112,7 +113,7 @@ export async function planRearm(
   { hashes, room = 0 }: RearmOptions = {},
 ): Promise<RearmPlan> {
   const { kimage, digest, crash, purgatory } = understand(image, facts);
-  const known = hashes && equalBytes(hashes.digest, digest.value) ? hashes : undefined;
+  const known = hashes?.digests.some((each) => equalBytes(each, digest.value)) === true ? hashes : undefined;
   const capacity = programHeaderRoom(image.headerCapacity);
   const inPlace = room <= capacity && joinedToFit(wanted, capacity) !== undefined;
   const covers = digest.state === "covers-header";
@@ -163,7 +164,7 @@ export async function planRearm(
     residual,
     headerAddress: header.address,
     digest: after,
-    hashes: { digest: after.value, prefix, regions },
+    hashes: { digests: [digest.value, after.value], prefix, regions },
     madeFor: {
       image,
       kimage,

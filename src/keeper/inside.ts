@@ -90,6 +90,8 @@ export class InsideKeeper implements Keeping<InsideInstall> {
   #owed: string | undefined;
   #retryMs = FIRST_RETRY_MS;
   #retryAt = 0;
+  /** When the last install was in force. */
+  #installedAt: number | undefined;
 
   /** @param now milliseconds, monotonic. */
   constructor(
@@ -187,11 +189,13 @@ export class InsideKeeper implements Keeping<InsideInstall> {
    * @throws {ImageError} `changed` where the machine kept changing its image meanwhile; what a load in full throws, where
    * that was all that was left. An image that a load of ours let go of is loaded again by later calls.
    */
-  async update(): Promise<{ readonly before: Audit; readonly installed: InsideInstall | undefined }> {
+  async update(): ReturnType<Keeping<InsideInstall>["update"]> {
     for (let attempt = 1; ; attempt++) {
       const { audit: before, keptByKernel } = await this.#lookSettled();
+      this.#installedAt = undefined;
       try {
-        return { before, installed: await this.#carryOut(await this.#decide(before), keptByKernel) };
+        const installed = await this.#carryOut(await this.#decide(before), keptByKernel);
+        return { before, installed, installedAt: this.#installedAt };
       } catch (error) {
         const isOther = !(error instanceof ImageError) || error.kind !== "changed";
         this.#hashed = undefined;
@@ -277,6 +281,8 @@ export class InsideKeeper implements Keeping<InsideInstall> {
       this.#owed = `a re-arm let go of the image and loaded none (${messageOf(error)})`;
       return await this.#loadInFull(this.#owed);
     }
+    // From here on a panic finds the new header; that it would pass purgatory takes a while to be proven.
+    this.#installedAt = this.#now();
     const outcome = await verifyRearm(memory, this.#sha256, plan);
     if (outcome.state === "broken") {
       this.#hashed = undefined;
@@ -294,6 +300,7 @@ export class InsideKeeper implements Keeping<InsideInstall> {
     this.#forget();
     try {
       const { callMs, source } = await this.#machine.loadInFull();
+      this.#installedAt = this.#now();
       this.#owed = undefined;
       this.#retryMs = FIRST_RETRY_MS;
       return { way: "full-load", callMs, source, reason };

@@ -10,8 +10,15 @@ export interface Keeping<I> {
   audit(signal?: AbortSignal): Promise<Audit>;
   /** Takes the hash that the next install will need. @param signal as for {@link audit}. */
   prepare(image: CaptureImage, signal?: AbortSignal): Promise<unknown>;
-  /** Looks, and installs what has to be installed. */
-  update(): Promise<{ readonly before: Audit; readonly installed: I | undefined }>;
+  /**
+   * Looks, and installs what has to be installed. `installedAt` is when that was in force (`performance.now()`), where
+   * that was not just now.
+   */
+  update(): Promise<{
+    readonly before: Audit;
+    readonly installed: I | undefined;
+    readonly installedAt?: number | undefined;
+  }>;
 }
 
 /** What happened, in the order in which it did. */
@@ -84,10 +91,10 @@ export async function watch<I>(
           told.verdict(audit);
           verifyAt = now() + verifyEveryMs;
         }
-        const { before, installed } = await keeper.update();
+        const { before, installed, installedAt } = await keeper.update();
         told.success();
         if (installed) {
-          const reactionMs = changedAt === undefined ? undefined : now() - changedAt;
+          const reactionMs = changedAt === undefined ? undefined : (installedAt ?? now()) - changedAt;
           onEvent({ kind: "installed", before, installed, reactionMs });
         }
         // Anything that is news has to be borne out by a hash, soon.

@@ -2,6 +2,7 @@
 import { alignDown, u64, u64Bytes } from "../image/bytes.ts";
 import { VMCOREINFO_NOTE_SIZE } from "../image/vmcoreinfo.ts";
 import type { PhysicalRange } from "../layout/range.ts";
+import { RangeSet } from "../layout/range-set.ts";
 import { type Blueprint, KERNEL_DATA } from "./blueprint.ts";
 import { latin1, noise } from "./bytes.ts";
 import type { KernelModel } from "./kernels.ts";
@@ -92,8 +93,10 @@ export function writeMapped(
   { kernel }: Blueprint,
   mapped: readonly PhysicalRange[],
 ): void {
-  memory.poke(kernel.paddr + KERNEL_DATA.nrPfnMapped, u64Bytes(BigInt(mapped.length)));
-  mapped.forEach(({ start, end }, i) => {
+  // add_pfn_range_mapped joins what touches, and sorts.
+  const { ranges } = RangeSet.of(mapped);
+  memory.poke(kernel.paddr + KERNEL_DATA.nrPfnMapped, u64Bytes(BigInt(ranges.length)));
+  ranges.forEach(({ start, end }, i) => {
     const entry = kernel.paddr + KERNEL_DATA.pfnMapped + BigInt(16 * i);
     memory.poke(entry, u64Bytes(start >> 12n));
     memory.poke(entry + 8n, u64Bytes(end >> 12n));
