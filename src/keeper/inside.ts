@@ -90,8 +90,8 @@ export class InsideKeeper implements Keeping<InsideInstall> {
   #owed: string | undefined;
   #retryMs = FIRST_RETRY_MS;
   #retryAt = 0;
-  /** When the last install was in force. */
-  #installedAt: number | undefined;
+  /** The last re-arm, as long as the image that it left has not been hashed. */
+  #unconfirmed: RearmPlan | undefined;
 
   /** @param now milliseconds, monotonic. */
   constructor(
@@ -142,7 +142,8 @@ export class InsideKeeper implements Keeping<InsideInstall> {
   async reconcile(): Promise<InsideReconciled> {
     const { before, installed } = await this.update();
     if (!installed) return { before, after: before, installed };
-    return { before, after: await this.audit(), installed };
+    const instead = await this.confirm();
+    return { before, after: await this.audit(), installed: instead ?? installed };
   }
 
   /**
@@ -173,8 +174,10 @@ export class InsideKeeper implements Keeping<InsideInstall> {
           facts,
           options,
         );
-        if (drawback === undefined && plan.headerAddress !== image.headerAddress)
-          widened = await this.#rearm(plan, false);
+        if (drawback === undefined && plan.headerAddress !== image.headerAddress) {
+          const rearmed = await this.#rearm(plan, false);
+          widened = (await this.confirm()) ?? rearmed;
+        }
       } catch (error) {
         if (!(error instanceof ImageError)) throw error;
         drawback = error.message;
@@ -190,18 +193,35 @@ export class InsideKeeper implements Keeping<InsideInstall> {
    * that was all that was left. An image that a load of ours let go of is loaded again by later calls.
    */
   async update(): ReturnType<Keeping<InsideInstall>["update"]> {
+    // Whoever was to confirm the last one was interrupted.
+    await this.confirm();
     for (let attempt = 1; ; attempt++) {
       const { audit: before, keptByKernel } = await this.#lookSettled();
-      this.#installedAt = undefined;
       try {
-        const installed = await this.#carryOut(await this.#decide(before), keptByKernel);
-        return { before, installed, installedAt: this.#installedAt };
+        return { before, installed: await this.#carryOut(await this.#decide(before), keptByKernel) };
       } catch (error) {
         const isOther = !(error instanceof ImageError) || error.kind !== "changed";
         this.#hashed = undefined;
         if (isOther || attempt === MAX_ATTEMPTS) throw error;
       }
     }
+  }
+
+  /**
+   * Hashes the image that the last re-arm left, all of it; where it is not whole, loads in full at once.
+   *
+   * @throws as {@link update}.
+   */
+  async confirm(): Promise<InsideInstall | undefined> {
+    const plan = this.#unconfirmed;
+    if (!plan) return undefined;
+    const outcome = await verifyRearm(this.#machine.memory, this.#sha256, plan);
+    this.#unconfirmed = undefined;
+    if (outcome.state === "armed") return undefined;
+    this.#forget();
+    // Somebody else may have loaded over it meanwhile: what is there now is whole then.
+    const { audit } = await this.#machine.look(this.#hints);
+    return audit.verdict === "broken" ? await this.#loadInFull(outcome.reason) : undefined;
   }
 
   /** A look; where the kernel keeps the header true itself, one that gave it the time to. */
@@ -225,6 +245,7 @@ export class InsideKeeper implements Keeping<InsideInstall> {
   }
 
   #forget(): void {
+    this.#unconfirmed = undefined;
     this.#hashed = undefined;
     this.#hashes = undefined;
   }
@@ -281,13 +302,7 @@ export class InsideKeeper implements Keeping<InsideInstall> {
       this.#owed = `a re-arm let go of the image and loaded none (${messageOf(error)})`;
       return await this.#loadInFull(this.#owed);
     }
-    // From here on a panic finds the new header; that it would pass purgatory takes a while to be proven.
-    this.#installedAt = this.#now();
-    const outcome = await verifyRearm(memory, this.#sha256, plan);
-    if (outcome.state === "broken") {
-      this.#hashed = undefined;
-      return await this.#loadInFull(outcome.reason);
-    }
+    this.#unconfirmed = plan;
     this.#hashed = { headerAddress: plan.headerAddress, digest: plan.digest };
     this.#hashes = plan.hashes;
     const bytes = plan.segments.reduce((sum, { size }) => sum + size, 0);
@@ -300,7 +315,6 @@ export class InsideKeeper implements Keeping<InsideInstall> {
     this.#forget();
     try {
       const { callMs, source } = await this.#machine.loadInFull();
-      this.#installedAt = this.#now();
       this.#owed = undefined;
       this.#retryMs = FIRST_RETRY_MS;
       return { way: "full-load", callMs, source, reason };

@@ -10,15 +10,14 @@ export interface Keeping<I> {
   audit(signal?: AbortSignal): Promise<Audit>;
   /** Takes the hash that the next install will need. @param signal as for {@link audit}. */
   prepare(image: CaptureImage, signal?: AbortSignal): Promise<unknown>;
+  /** Looks, and installs what has to be installed. */
+  update(): Promise<{ readonly before: Audit; readonly installed: I | undefined }>;
   /**
-   * Looks, and installs what has to be installed. `installedAt` is when that was in force (`performance.now()`), where
-   * that was not just now.
+   * Proves that what was installed holds, where that takes longer than what was installed may wait to be told of.
+   *
+   * @returns what had to be installed instead.
    */
-  update(): Promise<{
-    readonly before: Audit;
-    readonly installed: I | undefined;
-    readonly installedAt?: number | undefined;
-  }>;
+  confirm?(): Promise<I | undefined>;
 }
 
 /** What happened, in the order in which it did. */
@@ -91,11 +90,13 @@ export async function watch<I>(
           told.verdict(audit);
           verifyAt = now() + verifyEveryMs;
         }
-        const { before, installed, installedAt } = await keeper.update();
+        const { before, installed } = await keeper.update();
         told.success();
         if (installed) {
-          const reactionMs = changedAt === undefined ? undefined : (installedAt ?? now()) - changedAt;
+          const reactionMs = changedAt === undefined ? undefined : now() - changedAt;
           onEvent({ kind: "installed", before, installed, reactionMs });
+          const instead = await keeper.confirm?.();
+          if (instead) onEvent({ kind: "installed", before, installed: instead, reactionMs: undefined });
         }
         // Anything that is news has to be borne out by a hash, soon.
         if (installed || told.isNews(before)) verifyAt = Math.min(verifyAt, now() + verifyAfterMs);

@@ -72,7 +72,8 @@ export class InsideSim implements AsyncDisposable {
   /** {@link refresh}, and lets it work. */
   async update(): Promise<InsideInstall | undefined> {
     await this.refresh();
-    return (await this.keeper.update()).installed;
+    const { installed } = await this.keeper.update();
+    return (await this.keeper.confirm()) ?? installed;
   }
 
   /** The calls that would have loaded something. */

@@ -136,6 +136,24 @@ describe("a re-arm", () => {
   });
 });
 
+test("a re-arm that nobody confirmed is confirmed before the next one", async () => {
+  await simOf("6.1");
+  sim.machine.plugDimm(BLOCK);
+  const [largest] = sim.machine.image!.segments.toSorted((a, b) =>
+    Number(b.end - b.start - (a.end - a.start)),
+  );
+  let calls = 0;
+  sim.hooks.after = () => {
+    if (calls++ === 0) sim.machine.memory.poke(largest!.start, new Uint8Array(64).fill(0xa5));
+  };
+  await sim.refresh();
+  expect((await sim.keeper.update()).installed).toMatchObject({ way: "re-arm" });
+  expect(outcome()).not.toBe("complete");
+  expect((await sim.keeper.update()).installed).toBeUndefined();
+  expect(sim.loads).toEqual(["kexec_load", "kexec_file_load"]);
+  expect(outcome()).toBe("complete");
+});
+
 describe("a load in full", () => {
   test.each<[string, string, string, string]>([
     [
