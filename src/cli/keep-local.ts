@@ -10,21 +10,28 @@ import {
   insideStepText,
 } from "../report/inside.ts";
 import { INSIDE_INSTALLS, type InstallReporter, watchJson, watchText } from "../report/watch.ts";
+import { overridesJson, overridesText } from "../report/overrides.ts";
 import { LocalInside } from "../targets/local/inside.ts";
 import { kexecRefusals } from "../targets/local/kexec-permission.ts";
 import { KexecRefusedError } from "../targets/local/kexec-error.ts";
 import { LocalMachine } from "../targets/local/machine.ts";
+import { journalctl } from "../targets/local/load-cost.ts";
+import { planOverrides, removeOverrides, writeOverrides } from "../targets/local/override-rules.ts";
+import { auditPolicy } from "../targets/local/policy.ts";
+import { RootTree } from "../targets/local/tree.ts";
 import { loadSystemCalls, type SystemCalls } from "../targets/local/system-calls.ts";
 import { nodeSha256 } from "../targets/sha256.ts";
 import { LOCAL } from "../targets/target.ts";
 import { type Context, printJson } from "./context.ts";
 import { EXIT, exitOfVerdict, UsageError } from "./exit.ts";
-import { type CaptureOptions, hintsOf, type WhereOptions } from "./options.ts";
+import { type CaptureOptions, hintsOf, type RootOptions, type WhereOptions } from "./options.ts";
 
 /** Options of `keep`. */
-export interface KeepOptions extends WhereOptions, CaptureOptions {
+export interface KeepOptions extends WhereOptions, CaptureOptions, RootOptions {
   readonly once?: true;
   readonly dryRun?: true;
+  readonly install?: true;
+  readonly uninstall?: true;
   readonly json?: true;
 }
 
@@ -64,6 +71,9 @@ async function openInside(
 
 /** `keep local`. @returns the exit code. */
 export async function keepLocal(context: Context, options: KeepOptions): Promise<number> {
+  if (options.install || options.uninstall) return await changeRules(context, options);
+  if (options.root !== undefined)
+    throw new UsageError("--root is for --install and --uninstall: another machine's image cannot be kept");
   await using machine = new LocalMachine({ signal: context.signal });
   const { inside, keeper } = await openInside(context, machine, options);
   if (options.dryRun) {
@@ -88,6 +98,35 @@ export async function keepLocal(context: Context, options: KeepOptions): Promise
   });
   return EXIT.interrupted;
 }
+
+/** `keep local --install` and `--uninstall`. @returns the exit code. */
+async function changeRules(context: Context, options: KeepOptions): Promise<number> {
+  const { root, dryRun, install, uninstall, json } = options;
+  if (install && uninstall) throw new UsageError("Give either --install or --uninstall");
+  const tree = new RootTree(root);
+  const audit = { image: undefined, cpus: { ...NO_CPUS } };
+  const policy = await auditPolicy(tree, audit, journalctl(context.signal));
+  const overrides = install ? planOverrides(policy) : [];
+  const [first = UDEV_RULES] = policy.directories;
+  if (!dryRun) await writeOverrides(overrides, tree);
+  const removed = uninstall && !dryRun ? await removeOverrides(first, tree) : [];
+  if (json) printJson(context, overridesJson(overrides, removed));
+  else
+    context.print(overridesText(overrides, removed, { install: install === true, dryRun: dryRun === true }));
+  return EXIT.yes;
+}
+
+/** Where udev reads first; every dialect names it. */
+const UDEV_RULES = "/etc/udev/rules.d";
+/** What is loaded does not matter to what the rules do. */
+const NO_CPUS = {
+  present: 0,
+  described: 0,
+  possible: undefined,
+  missing: [],
+  undescribed: [],
+  unknown: undefined,
+} as const;
 
 /** Who only asks what would be done needs none. */
 const NO_CALLS: SystemCalls = {
@@ -138,10 +177,13 @@ export function eventPrinter<I>(
 /** @throws {UsageError} where an option that only `local` takes was given for another target. */
 export function refuseLocalOptions(
   target: string,
-  { dryRun, kernel, initrd, commandLine }: KeepOptions,
+  { dryRun, install, uninstall, root, kernel, initrd, commandLine }: KeepOptions,
 ): void {
   const given = Object.entries({
     "--dry-run": dryRun,
+    "--install": install,
+    "--uninstall": uninstall,
+    "--root": root,
     "--kernel": kernel,
     "--initrd": initrd,
     "--command-line": commandLine,

@@ -32,7 +32,8 @@ function list(what: string, lines: readonly string[]): string {
 }
 
 function subjectRows(policy: LocalPolicy): readonly (readonly [string, string])[] {
-  const { udev, files, directories, services, devices, blockSize, ownRules } = policy;
+  const { udev, directories, services, devices, blockSize, ownRules } = policy;
+  const files = policy.sources.length;
   const read = udev.version === udev.dialect.version ? "" : `, read as ${udev.dialect.version}`;
   const version =
     udev.version === undefined
@@ -192,7 +193,7 @@ export function policyJson(policy: LocalPolicy): Readonly<Record<string, unknown
   const { udev, cost } = policy;
   return {
     udev: { version: udev.version ?? null, source: udev.source ?? null, readAs: udev.dialect.version },
-    rules: { directories: policy.directories, files: policy.files },
+    rules: { directories: policy.directories, files: policy.sources.length },
     services: policy.services.map((service) => ({ ...service, isActive: service.isActive ?? null })),
     devices: policy.devices.map(({ name, isPresent }) => ({ name, present: isPresent })),
     blockBytes: policy.blockSize === undefined ? null : jsonBytes(policy.blockSize),

@@ -18,6 +18,7 @@ import {
   headerAddressOption,
   hintsOf,
   jsonOption,
+  rootOption,
 } from "../options.ts";
 
 export function keepCommand(context: Context, exit: (code: number) => void): Command {
@@ -28,6 +29,12 @@ export function keepCommand(context: Context, exit: (code: number) => void): Com
     .addOption(headerAddressOption())
     .addOption(crashMemoryOption())
     .option("--dry-run", "local only: say what would be done, and touch nothing")
+    .option(
+      "--install",
+      "local only: let the distribution's rules no longer reload kdump, by copies of their files in the directory that udev reads first; and end",
+    )
+    .option("--uninstall", "local only: take those copies away, and end")
+    .addOption(rootOption())
     .addOption(captureKernelOption())
     .addOption(captureInitrdOption())
     .addOption(captureCommandLineOption())

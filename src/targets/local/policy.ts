@@ -3,6 +3,7 @@ import type { Audit } from "../../keeper/audit.ts";
 import type { CrashHotplug, KernelSpec } from "../../rules/device.ts";
 import type { Diagnostic } from "../../rules/diagnostic.ts";
 import { RuleSet } from "../../rules/evaluate.ts";
+import type { RuleSource } from "../../rules/source.ts";
 import { type Exposure, exposuresOf } from "../../rules/exposure.ts";
 import { type EventForecast, forecastEvents, type HotplugDevice } from "../../rules/forecast.ts";
 import { findOwnRules, type OwnRules } from "../../rules/own-rule.ts";
@@ -27,8 +28,8 @@ export interface LocalPolicy {
   readonly udev: UdevVersion;
   /** Rule directories that were looked into. */
   readonly directories: readonly string[];
-  /** How many files udev reads. */
-  readonly files: number;
+  /** Files of rules that udev reads, in its order. */
+  readonly sources: readonly RuleSource[];
   readonly services: readonly KdumpService[];
   readonly facts: KdumpFacts;
   readonly devices: readonly HotplugDevice[];
@@ -83,7 +84,7 @@ export async function auditPolicy(
   return {
     udev,
     directories,
-    files: installed.sources.length,
+    sources: installed.sources,
     services: await findKdumpServices(tree),
     facts,
     devices,
