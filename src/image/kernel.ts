@@ -10,7 +10,7 @@ import { isKernelText, KERNEL_MAP_START, pageOffsetOf } from "../elfcore/kinds.t
 import { RangeSet } from "../layout/range-set.ts";
 import type { PhysicalRange } from "../layout/range.ts";
 import { findBytes, findU64s, PAGE_SIZE, u32, u64, words } from "./bytes.ts";
-import { type Kimage, KIMAGE_SPAN, readKimage } from "./kimage.ts";
+import { type Kimage, KIMAGE_SPAN, looksFreed, readKimage } from "./kimage.ts";
 import type { PhysicalMemory } from "./memory.ts";
 import { findPerCpuTable, type PerCpuTable, type PossibleCpus, readPossibleCpus } from "./per-cpu.ts";
 import { numberOf, symbolOf, type VmcoreInfo } from "./vmcoreinfo.ts";
@@ -116,15 +116,20 @@ export async function findLoadedImage(
   const bytes = await readKernel(memory, ram, kernel.textAddress, kernelSpan(header, kernel.textAddress));
   if (!bytes) return undefined;
   const top = ram.ranges.at(-1)?.end ?? 0n;
+  let found: { readonly image: Kimage; readonly offset: number } | undefined;
   for (const [target, offset] of linearPointers(bytes, pageOffset, top)) {
     const image = await imageAt(memory, ram, target, kernel.crashMemory);
-    if (image) {
-      const imagePointerAddress = kernel.textAddress + BigInt(offset);
-      const perCpu = await perCpuTable(memory, ram, { ...kernel, pageOffset }, header, bytes);
-      return { kernel: { ...kernel, imagePointerAddress, pageOffset, perCpu }, image };
-    }
+    if (!image) continue;
+    found ??= { image, offset };
+    // Something else may still point to an image that was freed.
+    if (await looksFreed(memory, image)) continue;
+    found = { image, offset };
+    break;
   }
-  return undefined;
+  if (!found) return undefined;
+  const imagePointerAddress = kernel.textAddress + BigInt(found.offset);
+  const perCpu = await perCpuTable(memory, ram, { ...kernel, pageOffset }, header, bytes);
+  return { kernel: { ...kernel, imagePointerAddress, pageOffset, perCpu }, image: found.image };
 }
 
 async function perCpuTable(

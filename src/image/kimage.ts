@@ -46,6 +46,18 @@ export async function readKimage(
   return parseSegments(address, head, table, crashMemory);
 }
 
+/**
+ * Whether the allocator has written into the structure at `address` since it was made, as it does when it is freed: the
+ * kernel clears it (kzalloc), lists `count` segments and leaves the rest alone; a freed one of kmalloc-1k has the
+ * allocator's pointer in its middle (SLUB, since 3202fa62fb43, v5.7), where a fifteenth segment would be.
+ */
+export async function looksFreed(memory: PhysicalMemory, { address, segments }: Kimage): Promise<boolean> {
+  const unused = (SEGMENT_MAX - segments.length) * SEGMENT_SIZE;
+  if (unused === 0) return false;
+  const bytes = await memory.read(address + BigInt(kimageBytes(segments.length)), unused);
+  return bytes.some((byte) => byte !== 0);
+}
+
 /** Bytes of a `struct kimage` with `count` segments, as far as they matter here. */
 export function kimageBytes(count: number): number {
   return SEGMENTS + count * SEGMENT_SIZE;

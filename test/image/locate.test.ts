@@ -5,7 +5,18 @@ import { type CaptureImage, locateImage, type Location } from "../../src/image/l
 import { RangeSet } from "../../src/layout/range-set.ts";
 import { nodeSha256 } from "../../src/targets/sha256.ts";
 import { type Form, FORMS, load, unload } from "./fake-loaders.ts";
-import { BOOT_RAM, CRASH, FakeKernel, le64, noise, PLACES, text, vmcoreinfoNote } from "./fake-machine.ts";
+import {
+  BOOT_RAM,
+  CRASH,
+  FakeKernel,
+  KERNEL,
+  le64,
+  noise,
+  PAGE_OFFSET,
+  PLACES,
+  text,
+  vmcoreinfoNote,
+} from "./fake-machine.ts";
 
 const look = (kernel: FakeKernel, hints = {}): Promise<Location> =>
   locateImage(kernel.memory, nodeSha256, hints);
@@ -250,4 +261,17 @@ test("an unloaded image is not found through a stray pointer behind the kernel's
   unload(kernel);
   kernel.memory.poke(0x105_0000n, pointer);
   expect(await look(kernel)).toMatchObject({ found: "nothing-loaded" });
+});
+
+test("the loaded image is not mistaken for a freed one to which the kernel's data still points", async () => {
+  const kernel = new FakeKernel();
+  const old = PLACES.kimage + 0x400n;
+  load(kernel, "file", { kimage: old, seed: 3 });
+  // SLUB's pointer to the next free object, in the middle of a freed one of 1024 bytes.
+  kernel.memory.poke(old + 512n, le64(0x5a5a_a5a5_1234_8765n));
+  kernel.memory.poke(KERNEL + 0x2_8020n, le64(PAGE_OFFSET + old));
+  load(kernel, "load");
+  const { kimage, kernel: found } = imageOf(await look(kernel));
+  expect(kimage!.address).toBe(PLACES.kimage);
+  expect(found!.imagePointerAddress).toBe(PLACES.imagePointer);
 });
