@@ -199,14 +199,14 @@ function truth({ undescribed, possible }: CpuAudit, { inside }: MachineLayout): 
   if (undescribed.length === 0) return told;
   const lack = `${told}; of ${possible} CPUs that the kernel may have, ${undescribed.length} have no note in the header yet`;
   return inside
-    ? `${lack}: once one of them is there, the capture kernel has to be loaded again`
+    ? `${lack}, which kdump-hotplug keep local adds once one of them is there`
     : `${lack}, which kdump-hotplug keep adds as far as there is room`;
 }
 
 function remedy(image: CaptureImage, memory: boolean, cpus: CpuAudit, layout: MachineLayout): string {
   const reload = `reload the capture kernel${wordsFor(layout).there}`;
-  // A header is written from outside only.
-  if (layout.inside || !isCorrectable(image)) return reload;
+  if (!isCorrectable(image)) return reload;
+  if (layout.inside) return "kdump-hotplug keep local corrects that";
   if (lackingCpus(cpus, layout) > 0 && cpus.unknown !== undefined)
     return memory ? `kdump-hotplug keep corrects the memory, for the CPUs ${reload}` : reload;
   return "kdump-hotplug keep corrects that";

@@ -77,7 +77,7 @@ describe("lab campaign", () => {
   test.each([
     [["--shard", "5/4"], "expected i/n with i from 1 to n, such as 2/4"],
     [["--shard", "0/4"], "expected i/n"],
-    [["--way", "prayer"], "expected one of nothing, reload, throttled, kernel, in-place, plug"],
+    [["--way", "prayer"], "expected one of nothing, reload, throttled, kernel, re-arm, in-place, plug"],
     [["--trials", "0"], "expected a whole number from 1 on"],
     [["--way", "kernel", "--kernel", "6.1"], "way kernel needs Linux 6.6 or newer and kexec_file_load"],
   ])("refuses %j before anything is fetched or started", async (args, words) => {

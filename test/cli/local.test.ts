@@ -23,7 +23,7 @@ test("audit local says what is missing, what the kernel does about it, and wheth
   const text = await ended("audit", "local", "--root", tree.root);
   expect(text).toMatchObject({ code: 1, stderr: "" });
   expect(text.stdout).toContain(
-    "local: inaccurate\n  A dump would lack 0x100000000-0x108000000 (128 MiB); reload",
+    "local: inaccurate\n  A dump would lack 0x100000000-0x108000000 (128 MiB); kdump-hotplug keep local corrects that",
   );
   expect(text.stdout).toMatch(/kept true by the kernel +no, crash_hotplug is 0\n/);
   expect(text.stdout).toMatch(/repair from inside +permitted\n/);
