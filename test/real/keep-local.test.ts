@@ -138,12 +138,10 @@ async function run(guest: LabGuest, ...args: readonly string[]): Promise<Fields>
   return fieldsOf(JSON.parse(text(stdout)));
 }
 
+/** Each takes a guest on TCG two to three minutes: the others are panicked in campaigns (`lab campaign --way re-arm`). */
 const CASES: readonly (readonly [KernelSeries, LoadCall])[] = [
-  ["5.10", "kexec_file_load"],
   ["5.10", "kexec_load"],
   ["6.1", "kexec_file_load"],
-  ["6.1", "kexec_load"],
-  ["6.12", "kexec_load"],
 ];
 
 const labs = new Map<KernelSeries, Lab>();
@@ -162,8 +160,7 @@ describe.each(CASES)("Linux %s, loaded by %s", (series, load) => {
     const agent = await startAgent(kept);
     await kept.plug("first");
     await kept.accurate();
-    // On 6.12 no CPU can be added under TCG.
-    if (series !== "6.12") await plugCpu(kept.others.qmp);
+    await plugCpu(kept.others.qmp);
     await kept.unplug("first");
     await kept.accurate();
     const dimm = await kept.plug("second");
