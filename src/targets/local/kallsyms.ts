@@ -1,4 +1,5 @@
 /** /proc/kallsyms: where the running kernel has its variables. */
+import { closeSync, readSync } from "node:fs";
 import { codeOf } from "../qemu/unix-socket.ts";
 import { LocalError } from "./error.ts";
 import { openToRead } from "./file.ts";
@@ -22,12 +23,12 @@ export async function findSymbols(
 ): Promise<ReadonlyMap<string, bigint>> {
   const search = new SymbolSearch(names);
   const shown = tree.shown(KALLSYMS);
-  const file = await openToRead(await tree.locate(KALLSYMS), shown);
+  const file = openToRead(await tree.locate(KALLSYMS), shown);
   if (typeof file === "string") return search.found;
   try {
     const chunk = Buffer.alloc(CHUNK);
     for (let total = 0; total < MAX_BYTES;) {
-      const { bytesRead } = await file.read(chunk, 0, CHUNK, null);
+      const bytesRead = readSync(file, chunk, 0, CHUNK, null);
       if (bytesRead === 0 || !search.append(chunk.toString("latin1", 0, bytesRead))) break;
       total += bytesRead;
     }
@@ -36,7 +37,7 @@ export async function findSymbols(
     if (code === "") throw error;
     throw new LocalError("malformed", `${shown} cannot be read: ${code}`, { cause: error });
   } finally {
-    await file.close();
+    closeSync(file);
   }
   return search.found;
 }

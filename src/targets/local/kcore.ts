@@ -1,6 +1,5 @@
 /** Physical memory through /proc/kcore: read, never written. */
-import { read as readCallback } from "node:fs";
-import type { FileHandle } from "node:fs/promises";
+import { closeSync, read as readCallback } from "node:fs";
 import { EHDR_SIZE } from "../../elfcore/header.ts";
 import { equalBytes } from "../../image/bytes.ts";
 import { MemoryAccessError, type PhysicalMemory } from "../../image/memory.ts";
@@ -45,7 +44,7 @@ export interface KcoreOptions {
 export class Kcore implements PhysicalMemory, AsyncDisposable {
   readonly #options: KcoreOptions;
   readonly #shown: string;
-  #file: FileHandle | undefined;
+  #file: number | undefined;
   #view: View | undefined;
 
   constructor(options: KcoreOptions) {
@@ -108,7 +107,7 @@ export class Kcore implements PhysicalMemory, AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#file?.close();
+    if (this.#file !== undefined) closeSync(this.#file);
     this.#file = undefined;
   }
 
@@ -116,7 +115,7 @@ export class Kcore implements PhysicalMemory, AsyncDisposable {
     const { tree, systemRam } = this.#options;
     const file = await this.#open();
     // Opening is what makes the kernel look at its memory again.
-    if (this.#view && tree.isLive) await (await this.#openOnce()).close();
+    if (this.#view && tree.isLive) closeSync(await this.#openOnce());
     const header = await this.#header(file);
     const table = parseKcore(header, this.#shown);
     if (table.loads.length === 0)
@@ -129,7 +128,7 @@ export class Kcore implements PhysicalMemory, AsyncDisposable {
     return this.#view;
   }
 
-  async #header(file: FileHandle): Promise<Uint8Array> {
+  async #header(file: number): Promise<Uint8Array> {
     const first = new Uint8Array(EHDR_SIZE);
     const found = await this.#fill(file, first, 0n);
     const header = new Uint8Array(kcoreHeaderSize(first.subarray(0, found), this.#shown));
@@ -143,13 +142,13 @@ export class Kcore implements PhysicalMemory, AsyncDisposable {
     return equalBytes(now, header);
   }
 
-  async #open(): Promise<FileHandle> {
+  async #open(): Promise<number> {
     this.#file ??= await this.#openOnce();
     return this.#file;
   }
 
-  async #openOnce(): Promise<FileHandle> {
-    const file = await openToRead(await this.#options.tree.locate(KCORE), this.#shown);
+  async #openOnce(): Promise<number> {
+    const file = openToRead(await this.#options.tree.locate(KCORE), this.#shown);
     if (typeof file !== "string") return file;
     if (file === "absent")
       throw new LocalError(
@@ -167,7 +166,7 @@ export class Kcore implements PhysicalMemory, AsyncDisposable {
   }
 
   /** Reads until `bytes` is full or the file ends. @returns how many were read. */
-  async #fill(file: FileHandle, bytes: Uint8Array, offset: bigint): Promise<number> {
+  async #fill(file: number, bytes: Uint8Array, offset: bigint): Promise<number> {
     let done = 0;
     while (done < bytes.length) {
       this.#options.signal?.throwIfAborted();
@@ -178,10 +177,10 @@ export class Kcore implements PhysicalMemory, AsyncDisposable {
     return done;
   }
 
-  async #readAt(file: FileHandle, bytes: Uint8Array, position: bigint): Promise<number> {
-    // Not FileHandle.read: Node 20's takes no bigint, and offsets go beyond 2^53.
+  async #readAt(file: number, bytes: Uint8Array, position: bigint): Promise<number> {
+    // Node 20's FileHandle.read takes no bigint, and offsets go beyond 2^53.
     return await new Promise((resolve, reject) => {
-      readCallback(file.fd, bytes, 0, bytes.length, position, (error, count) => {
+      readCallback(file, bytes, 0, bytes.length, position, (error, count) => {
         if (error === null) return resolve(count);
         const where = `0x${position.toString(16)}`;
         const code = codeOf(error);

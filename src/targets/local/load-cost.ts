@@ -1,5 +1,6 @@
 /** What one load of the capture kernel costs here, by what a log tells. Nothing is loaded, unloaded or started to find out. */
 import { execFile, type ExecFileException } from "node:child_process";
+import { closeSync, fstatSync, readSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { codeOf } from "../qemu/unix-socket.ts";
 import { CaptureFilesError, findCaptureFiles } from "./capture-files.ts";
@@ -121,19 +122,19 @@ async function lookInFiles(tree: RootTree, spans: FoundSpan[], reasons: string[]
 async function tail(tree: RootTree, path: string): Promise<string | { readonly failed: string } | undefined> {
   const shown = tree.shown(path);
   try {
-    const file = await openToRead(await tree.locate(path), shown);
+    const file = openToRead(await tree.locate(path), shown);
     if (file === "absent") return undefined;
     if (typeof file === "string") return { failed: `${shown} may not be read by this user` };
     try {
-      const { size } = await file.stat();
+      const { size } = fstatSync(file);
       const start = Math.max(0, size - TAIL);
       const buffer = Buffer.alloc(Math.min(size, TAIL));
-      const { bytesRead } = await file.read(buffer, 0, buffer.length, start);
+      const bytesRead = readSync(file, buffer, 0, buffer.length, start);
       const text = buffer.toString("latin1", 0, bytesRead);
       // Up to the first line that is whole.
       return start === 0 ? text : text.slice(text.indexOf("\n") + 1);
     } finally {
-      await file.close();
+      closeSync(file);
     }
   } catch (error) {
     if (error instanceof LocalError) return { failed: error.message };

@@ -1,4 +1,5 @@
 /** /proc and /sys of this machine, or a copy of another one's below a root directory. */
+import { closeSync, readSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import type { ReadTree } from "../../layout/sysfs.ts";
 import { codeOf } from "../qemu/unix-socket.ts";
@@ -15,6 +16,8 @@ export type Found =
 /** More than any text that is read: /proc/iomem has some hundred bytes for each DIMM, a file of sysfs one page. */
 const MAX_TEXT = 16 * 1024 * 1024;
 const CHUNK = 64 * 1024;
+/** Of all reads: none of them is interrupted. */
+const CHUNK_BUFFER = Buffer.alloc(CHUNK);
 
 /** Files below `root`, by their paths on the machine that they are of. */
 export class RootTree implements ReadTree {
@@ -44,15 +47,15 @@ export class RootTree implements ReadTree {
   /** @throws {LocalError} where it is larger than any such file, or no regular file. */
   async read(path: string): Promise<Found> {
     const shown = this.shown(path);
-    const file = await openToRead(await this.locate(path), shown);
+    const file = openToRead(await this.locate(path), shown);
     if (file === "absent") return { state: "absent" };
     if (typeof file === "string") return { state: "denied" };
     try {
       const parts: Buffer[] = [];
       for (let length = 0; ;) {
-        const { bytesRead, buffer } = await file.read(Buffer.alloc(CHUNK), 0, CHUNK, null);
+        const bytesRead = readSync(file, CHUNK_BUFFER, 0, CHUNK, null);
         if (bytesRead === 0) break;
-        parts.push(buffer.subarray(0, bytesRead));
+        parts.push(Buffer.from(CHUNK_BUFFER.subarray(0, bytesRead)));
         length += bytesRead;
         if (length > MAX_TEXT)
           throw new LocalError(
@@ -71,7 +74,7 @@ export class RootTree implements ReadTree {
       if (code === "") throw error;
       throw new LocalError("malformed", `${shown} cannot be read: ${code}`, { cause: error });
     } finally {
-      await file.close();
+      closeSync(file);
     }
   }
 
