@@ -90,7 +90,9 @@ test("a CPU that the header lacks is named", async () => {
     verdict: "inaccurate",
     cpus: { missing: ["cpu2"], present: 3, described: 2 },
   });
-  expect(audit.reason).toBe("A dump would lack the registers of 1 CPUs; kdump-hotplug keep local corrects that");
+  expect(audit.reason).toBe(
+    "A dump would lack the registers of 1 CPUs; kdump-hotplug keep local corrects that",
+  );
 });
 
 test("the note of a CPU decides, not the number of notes", async () => {

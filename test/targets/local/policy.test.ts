@@ -60,7 +60,7 @@ describe("a machine's policy", () => {
     const found = await policy();
     expect(found).toMatchObject({
       udev: { version: undefined, dialect: { version: 257 } },
-      files: 0,
+      sources: [],
       services: [],
       blockSize: undefined,
       cost: { span: undefined, files: [] },
