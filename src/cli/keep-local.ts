@@ -175,7 +175,7 @@ export function eventPrinter<I>(
 }
 
 /** @throws {UsageError} where an option that only `local` takes was given for another target. */
-export function refuseLocalOptions(
+export function refuseInsideOptions(
   target: string,
   { dryRun, install, uninstall, root, kernel, initrd, commandLine }: KeepOptions,
 ): void {

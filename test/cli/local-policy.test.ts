@@ -2,26 +2,17 @@
 import { chmod } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { run } from "../../src/cli/run.ts";
 import { DEBIAN } from "../../src/rules/policies/debian.ts";
 import type { RulePolicy } from "../../src/rules/policies/policy.ts";
 import { RHEL7, RHEL8, RHEL_GUARDED } from "../../src/rules/policies/rhel.ts";
 import { SUSE } from "../../src/rules/policies/suse.ts";
 import { machineOf } from "../simulation/sim.ts";
 import { copyMachine, TempTree } from "../targets/local/simulated-tree.ts";
+import { ended } from "./ended.ts";
 
 let tree: TempTree;
 beforeEach(async () => void (tree = await TempTree.make()));
 afterEach(() => tree[Symbol.asyncDispose]());
-
-async function ended(...args: readonly string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  let stdout = "";
-  let stderr = "";
-  const print = (text: string): void => void (stdout += text);
-  const say = (line: string): void => void (stderr += `${line}\n`);
-  const code = await run(args, { print, say, signal: new AbortController().signal }, "1.2.3");
-  return { code, stdout, stderr };
-}
 
 /** The audit with its policy; the exit code is the audit's own. */
 async function audited(spec: string, policy?: RulePolicy, code = 0): Promise<string> {

@@ -2,12 +2,12 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { run } from "../../src/cli/run.ts";
 import { DEBIAN } from "../../src/rules/policies/debian.ts";
 import { RHEL7, RHEL8, RHEL_GUARDED } from "../../src/rules/policies/rhel.ts";
 import { SUSE } from "../../src/rules/policies/suse.ts";
 import { machineOf } from "../simulation/sim.ts";
 import { copyMachine, TempTree } from "../targets/local/simulated-tree.ts";
+import { type Ended, ended } from "./ended.ts";
 
 let tree: TempTree;
 beforeEach(async () => {
@@ -16,20 +16,14 @@ beforeEach(async () => {
 });
 afterEach(() => tree[Symbol.asyncDispose]());
 
-async function ended(...args: readonly string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  let stdout = "";
-  let stderr = "";
-  const print = (text: string): void => void (stdout += text);
-  const say = (line: string): void => void (stderr += `${line}\n`);
-  const all = [...args, "--root", tree.root];
-  const code = await run(all, { print, say, signal: new AbortController().signal }, "1.2.3");
-  return { code, stdout, stderr };
-}
+/** Of the tree. */
+const endedHere = async (...args: readonly string[]): Promise<Ended> =>
+  await ended(...args, "--root", tree.root);
 
 const ours = async (): Promise<readonly string[]> =>
   await readdir(join(tree.root, "etc/udev/rules.d")).catch(() => []);
 
-const policy = async (): Promise<string> => (await ended("audit", "local", "--policy")).stdout;
+const policy = async (): Promise<string> => (await endedHere("audit", "local", "--policy")).stdout;
 
 describe.each([RHEL7, RHEL8, RHEL_GUARDED, DEBIAN, SUSE])("the rules of $name", ({ fileName, text }) => {
   test("are overridden by a copy that does nothing to kdump, and are back when that is taken away", async () => {
@@ -37,13 +31,13 @@ describe.each([RHEL7, RHEL8, RHEL_GUARDED, DEBIAN, SUSE])("the rules of $name", 
     const before = await policy();
     expect(before).toMatch(/Reloads kdump/);
 
-    expect(await ended("keep", "local", "--install", "--dry-run")).toMatchObject({
+    expect(await endedHere("keep", "local", "--install", "--dry-run")).toMatchObject({
       code: 0,
       stdout: expect.stringMatching(/^would write /) as unknown,
     });
     expect(await ours()).toEqual([]);
 
-    expect(await ended("keep", "local", "--install")).toMatchObject({ code: 0, stderr: "" });
+    expect(await endedHere("keep", "local", "--install")).toMatchObject({ code: 0, stderr: "" });
     expect(await ours()).toEqual([fileName]);
     expect(await policy()).not.toMatch(/Reloads kdump/);
     // Nothing of it is lost.
@@ -51,12 +45,12 @@ describe.each([RHEL7, RHEL8, RHEL_GUARDED, DEBIAN, SUSE])("the rules of $name", 
     const uncommented = copy.replaceAll(/^# (?=\S)/gm, "").replaceAll("\\\n", "\n");
     for (const line of text.split("\n")) expect(uncommented).toContain(line.replace(/^# |\\$/g, ""));
     // Once more is no change.
-    expect(await ended("keep", "local", "--install")).toMatchObject({
+    expect(await endedHere("keep", "local", "--install")).toMatchObject({
       code: 0,
       stdout: "No rule reloads kdump: there is nothing to override\n",
     });
 
-    expect(await ended("keep", "local", "--uninstall")).toMatchObject({
+    expect(await endedHere("keep", "local", "--uninstall")).toMatchObject({
       code: 0,
       stdout: `removed /etc/udev/rules.d/${fileName}\n`,
     });
@@ -66,10 +60,10 @@ describe.each([RHEL7, RHEL8, RHEL_GUARDED, DEBIAN, SUSE])("the rules of $name", 
 
 test("rules that the administrator wrote are theirs", async () => {
   await tree.write(`etc/udev/rules.d/${RHEL7.fileName}`, RHEL7.text);
-  const { code, stderr } = await ended("keep", "local", "--install");
+  const { code, stderr } = await endedHere("keep", "local", "--install");
   expect(code).toBe(3);
   expect(stderr).toMatch(/etc\/udev\/rules\.d\/98-kexec\.rules skip kdump .* by hand/);
-  expect(await ended("keep", "local", "--uninstall")).toMatchObject({
+  expect(await endedHere("keep", "local", "--uninstall")).toMatchObject({
     code: 0,
     stdout: "No rules of kdump-hotplug were there\n",
   });
@@ -77,14 +71,14 @@ test("rules that the administrator wrote are theirs", async () => {
 });
 
 test("a machine without such rules needs nothing", async () => {
-  expect(await ended("keep", "local", "--install")).toMatchObject({ code: 0 });
+  expect(await endedHere("keep", "local", "--install")).toMatchObject({ code: 0 });
   expect(await ours()).toEqual([]);
 });
 
 test("a continued line is taken out as a whole", async () => {
   const rule = 'SUBSYSTEM=="memory", ACTION=="online", \\\n  RUN+="/usr/bin/kdumpctl restart"\n';
   await tree.write("usr/lib/udev/rules.d/98-kexec.rules", `KERNEL=="x", TAG+="y"\n${rule}LABEL="end"\n`);
-  const { stdout } = await ended("keep", "local", "--install");
+  const { stdout } = await endedHere("keep", "local", "--install");
   expect(stdout).toMatch(/\(line 2, 3\)/);
   const copy = await readFile(join(tree.root, "etc/udev/rules.d/98-kexec.rules"), "utf8");
   expect(copy.split("\n").filter((line) => line !== "" && !line.startsWith("#"))).toEqual([

@@ -1,21 +1,12 @@
 /** The commands that look at the machine that they run in, on a copied tree of a simulated one. */
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { run } from "../../src/cli/run.ts";
 import { machineOf } from "../simulation/sim.ts";
 import { copyMachine, TempTree } from "../targets/local/simulated-tree.ts";
+import { ended } from "./ended.ts";
 
 let tree: TempTree;
 beforeEach(async () => void (tree = await TempTree.make()));
 afterEach(() => tree[Symbol.asyncDispose]());
-
-async function ended(...args: readonly string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  let stdout = "";
-  let stderr = "";
-  const print = (text: string): void => void (stdout += text);
-  const say = (line: string): void => void (stderr += `${line}\n`);
-  const code = await run(args, { print, say, signal: new AbortController().signal }, "1.2.3");
-  return { code, stdout, stderr };
-}
 
 test("audit local says what is missing, what the kernel does about it, and whether it could be repaired", async () => {
   const machine = machineOf("6.12,load=kexec_load,dimm=128M");

@@ -1,24 +1,9 @@
 /** Every command that takes a machine takes a simulated one, and says that it is one. */
 import { expect, test } from "vitest";
 import { Interrupted } from "../../src/cli/context.ts";
-import { run } from "../../src/cli/run.ts";
+import { ended } from "./ended.ts";
 
 const SMALL = "ram=256M,crash=16M";
-
-async function ended(...args: readonly string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  let stdout = "";
-  let stderr = "";
-  const code = await run(
-    args,
-    {
-      print: (text) => void (stdout += text),
-      say: (line) => void (stderr += `${line}\n`),
-      signal: new AbortController().signal,
-    },
-    "1.2.3",
-  );
-  return { code, stdout, stderr };
-}
 
 test("audit is accurate before a plug, and not after it", async () => {
   const before = await ended("audit", `sim:6.1,${SMALL}`);

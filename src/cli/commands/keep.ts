@@ -8,7 +8,7 @@ import { nodeSha256 } from "../../targets/sha256.ts";
 import { LOCAL, LOOK_TARGET_HELP } from "../../targets/target.ts";
 import { type Context, printJson } from "../context.ts";
 import { EXIT, exitOfVerdict } from "../exit.ts";
-import { eventPrinter, keepLocal, type KeepOptions, refuseLocalOptions } from "../keep-local.ts";
+import { eventPrinter, keepLocal, type KeepOptions, refuseInsideOptions } from "../keep-local.ts";
 import { withMachine } from "../machine.ts";
 import {
   captureCommandLineOption,
@@ -44,7 +44,7 @@ export function keepCommand(context: Context, exit: (code: number) => void): Com
         exit(await keepLocal(context, options));
         return;
       }
-      refuseLocalOptions(target, options);
+      refuseInsideOptions(target, options);
       if (!options.once) {
         await withMachine(context, target, "change", async (machine) => {
           const keeper = new Keeper(machine, nodeSha256, hintsOf(options));
