@@ -1,6 +1,7 @@
 /** Every command that takes a machine takes a simulated one, and says that it is one. */
 import { expect, test } from "vitest";
 import { Interrupted } from "../../src/cli/context.ts";
+import { run } from "../../src/cli/run.ts";
 import { ended } from "./ended.ts";
 
 const SMALL = "ram=256M,crash=16M";
