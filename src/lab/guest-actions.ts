@@ -105,6 +105,18 @@ export async function waitUntilOnline(agent: AgentChannel, dimms: readonly Physi
 }
 
 /**
+ * Brings an added CPU online, which Linux leaves to udev, as soon as it is there. One that never was online ends QEMU at a
+ * panic (TCG, with or without us).
+ */
+export async function bringCpuOnline(agent: AgentChannel, cpu: number): Promise<void> {
+  const path = `/sys/devices/system/cpu/cpu${cpu}/online`;
+  await agent.output(
+    `i=0; until [ -e ${path} ]; do i=$((i+1)); [ $i -lt 200 ] || exit 1; sleep 0.1; done; echo 1 > ${path}; grep -q 1 ${path}`,
+    60_000,
+  );
+}
+
+/**
  * System RAM of the guest without crash memory and without the first MiB, which the kernel leaves out of its headers: what a dump has
  * to contain.
  */

@@ -5,7 +5,7 @@ import { auditMachine } from "../../src/keeper/audit.ts";
 import { Keeper } from "../../src/keeper/keeper.ts";
 import type { AgentChannel } from "../../src/lab/channel.ts";
 import type { LabGuest } from "../../src/lab/guest.ts";
-import { type LoadCall, panic } from "../../src/lab/guest-actions.ts";
+import { bringCpuOnline, type LoadCall, panic } from "../../src/lab/guest-actions.ts";
 import { parseHotpluggableCpus } from "../../src/layout/qmp.ts";
 import { plugCpu as plugCpuOf } from "../../src/targets/qemu/plug.ts";
 import { QemuGuest } from "../../src/targets/qemu/guest.ts";
@@ -33,14 +33,6 @@ afterAll(async () => {
 async function addCpu(guest: LabGuest): Promise<void> {
   await using other = await QemuGuest.open(guest.labQmpPath);
   await plugCpuOf(other.qmp);
-}
-
-/** Brings CPU `cpu` online, which Linux leaves to udev. */
-async function bringOnline(agent: AgentChannel, cpu: number): Promise<void> {
-  const path = `/sys/devices/system/cpu/cpu${cpu}/online`;
-  await agent.output(
-    `i=0; until [ -e ${path} ]; do i=$((i+1)); [ $i -lt 100 ] || exit 1; sleep 0.1; done; echo 1 > ${path}; grep -q 1 ${path}`,
-  );
 }
 
 /** Panics on CPU `cpu`. @returns the pid that panicked, and the CPUs of the dump. */
@@ -80,7 +72,7 @@ describe.each(CASES)("Linux $series loaded by $load", ({ series, load }) => {
     test("without us a dump lacks the registers of the CPU that panicked", async () => {
       await using guest = await labs.get(series)!.bootLoaded({ load });
       await addCpu(guest);
-      await bringOnline(guest.agent, BOOT_CPUS);
+      await bringCpuOnline(guest.agent, BOOT_CPUS);
       const { pid, cpus } = await panicOn(guest, BOOT_CPUS);
       expect(cpus).toHaveLength(BOOT_CPUS);
       expect(cpus.map((cpu) => cpu.pid)).not.toContain(pid);
@@ -89,7 +81,7 @@ describe.each(CASES)("Linux $series loaded by $load", ({ series, load }) => {
     test("with us the dump has them, and no more CPUs than were there", async () => {
       await using guest = await labs.get(series)!.bootLoaded({ load });
       await addCpu(guest);
-      await bringOnline(guest.agent, BOOT_CPUS);
+      await bringCpuOnline(guest.agent, BOOT_CPUS);
       expect(await expectKept(guest)).toHaveLength(POSSIBLE);
       const { pid, cpus } = await panicOn(guest, BOOT_CPUS);
       expectPanicked(cpus, pid);
@@ -101,7 +93,7 @@ describe.skipIf(!labs.has("6.1"))("Linux 6.1", () => {
   test("with two NUMA nodes, whose CPUs alternate, has the right notes", async () => {
     await using guest = await labs.get("6.1")!.bootLoaded({ nodes: 2 });
     await addCpu(guest);
-    await bringOnline(guest.agent, BOOT_CPUS);
+    await bringCpuOnline(guest.agent, BOOT_CPUS);
     const notes = await expectKept(guest);
     const distances = notes.slice(1).map((note, i) => note - notes[i]!);
     console.log(`Distances of the notes: ${distances.map((distance) => distance.toString(16)).join(", ")}`);
@@ -117,8 +109,8 @@ describe.skipIf(!labs.has("6.1"))("Linux 6.1", () => {
     expect(after.cpus).toMatchObject({ present: 1, described: POSSIBLE, undescribed: [] });
     await addCpu(guest);
     await addCpu(guest);
-    await bringOnline(guest.agent, 1);
-    await bringOnline(guest.agent, 2);
+    await bringCpuOnline(guest.agent, 1);
+    await bringCpuOnline(guest.agent, 2);
     const notes = cpuNotes(after.image!.header).map(({ p_paddr }) => p_paddr);
     expect(await notesInSysfs(guest.agent)).toEqual(notes.slice(0, 3));
   });
@@ -132,13 +124,13 @@ describe.skipIf(!labs.has("6.1"))("Linux 6.1", () => {
       plugged: [{ id: "kdh-cpu0", kind: "cpu", described: true }],
       after: { verdict: "accurate", cpus: { present: 3, described: POSSIBLE, undescribed: [] } },
     });
-    await bringOnline(guest.agent, BOOT_CPUS);
+    await bringCpuOnline(guest.agent, BOOT_CPUS);
     const rest = await cliJson("plug", target, "--cpus", String(POSSIBLE - BOOT_CPUS));
     expect(rest.code).toBe(2);
     expect(rest.stderr).toContain("8 CPUs are present, and the guest's kernel takes 8 at most");
     expect(rest.json["plugged"]).toHaveLength(POSSIBLE - BOOT_CPUS - 1);
     // All of them: a CPU that is there and was never online ends QEMU at a panic, under TCG and with or without us.
-    for (let cpu = BOOT_CPUS + 1; cpu < POSSIBLE; cpu++) await bringOnline(guest.agent, cpu);
+    for (let cpu = BOOT_CPUS + 1; cpu < POSSIBLE; cpu++) await bringCpuOnline(guest.agent, cpu);
     const { pid, cpus } = await panicOn(guest, POSSIBLE - 1);
     expectPanicked(cpus, pid, POSSIBLE);
   });
@@ -154,8 +146,8 @@ describe.each(["5.10", "6.1"] as const)("Linux %s", (series) => {
       others.qmp.onEvent(({ event, data }) => said.push(`${event} ${JSON.stringify(data)}`));
       const target = `qmp:${guest.qmpPath}`;
       expect((await cliJson("plug", target, "--cpus", "2")).code).toBe(0);
-      await bringOnline(guest.agent, BOOT_CPUS);
-      await bringOnline(guest.agent, BOOT_CPUS + 1);
+      await bringCpuOnline(guest.agent, BOOT_CPUS);
+      await bringCpuOnline(guest.agent, BOOT_CPUS + 1);
 
       const fixed = await cliJson("unplug", target, "/machine/unattached/device[0]");
       expect(fixed).toMatchObject({
@@ -182,7 +174,7 @@ describe.each(["5.10", "6.1"] as const)("Linux %s", (series) => {
 
       // It comes again under its number, and its note is where it was.
       expect((await cliJson("plug", target, "--cpus", "1")).code).toBe(0);
-      await bringOnline(guest.agent, BOOT_CPUS);
+      await bringCpuOnline(guest.agent, BOOT_CPUS);
       const { pid, cpus } = await panicOn(guest, BOOT_CPUS);
       expectPanicked(cpus, pid);
     },

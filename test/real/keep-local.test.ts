@@ -9,6 +9,7 @@ import { comparePages, PAGES_PER_DIMM, readVmcore } from "../../src/lab/evidence
 import type { KernelSeries } from "../../src/lab/fetch/kernel.ts";
 import type { LabGuest } from "../../src/lab/guest.ts";
 import {
+  bringCpuOnline,
   fillMemory,
   type LoadCall,
   onlineMemory,
@@ -31,6 +32,7 @@ import { type Lab, openLab } from "./lab.ts";
 const GIB = 1n << 30n;
 /** Starting the program takes a guest on TCG some 10 s, a hash of the image some seconds. */
 const LIMIT_MS = 240_000;
+const BOOT_CPUS = 2;
 const AUTO_ONLINE = "/sys/devices/system/memory/auto_online_blocks";
 const FULL_LOAD = Object.entries({
   "--kernel": GUEST_VMLINUZ,
@@ -161,6 +163,7 @@ describe.each(CASES)("Linux %s, loaded by %s", (series, load) => {
     await kept.plug("first");
     await kept.accurate();
     await plugCpu(kept.others.qmp);
+    await bringCpuOnline(guest.agent, BOOT_CPUS);
     await kept.unplug("first");
     await kept.accurate();
     const dimm = await kept.plug("second");
