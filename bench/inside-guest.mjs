@@ -42,6 +42,8 @@ async function main({ repetitions, rearms, kernel, initrd, commandLine }) {
   const { prepareLoad } = await import(`${dist}/targets/local/kexec-load.js`);
   const { LocalMachine } = await import(`${dist}/targets/local/machine.js`);
   const { auditLocal } = await import(`${dist}/targets/local/audit.js`);
+  const { locateImage } = await import(`${dist}/image/locate.js`);
+  const { RangeSet } = await import(`${dist}/layout/range-set.js`);
   const { nodeSha256 } = await import(`${dist}/targets/sha256.js`);
   const { planRearm } = await import(`${dist}/image/rearm.js`);
   const { confirmRearm, verifyRearm } = await import(`${dist}/image/rearm-verify.js`);
@@ -66,13 +68,17 @@ async function main({ repetitions, rearms, kernel, initrd, commandLine }) {
   };
 
   const machine = new LocalMachine();
+  const { image: first } = await auditLocal(machine, nodeSha256);
+  const facts = await machine.rearmFacts(first.kernel);
+  const ram = RangeSet.of(await machine.memory.ranges());
+  /** Of the last re-arm, as long as nobody else has loaded. */
   let known;
   const rearm = async () => {
-    const audit = await auditLocal(machine, nodeSha256, known ? { hashed: known.hashed } : {});
-    const { image } = audit;
-    const facts = await machine.rearmFacts(image.kernel);
-    const options = known ? { hashes: known.hashes } : {};
-    const plan = await planRearm(machine.memory, nodeSha256, image, image.header, facts, options);
+    const hints = { kernel: first.kernel, ram, hashed: known?.hashed };
+    const { image } = await locateImage(machine.memory, nodeSha256, hints);
+    const plan = await planRearm(machine.memory, nodeSha256, image, image.header, facts, {
+      hashes: known?.hashes,
+    });
     const crash = image.crashMemory.ranges.find(({ start, end }) => start <= plan.entry && plan.entry < end);
     const limits = { crash, memTotal: facts.totalRam };
     const load = prepareLoad(calls, { entry: plan.entry, segments: plan.segments }, limits);

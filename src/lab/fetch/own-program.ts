@@ -1,4 +1,5 @@
 /** Our own built program, with the packages that it needs at run time and no others. */
+import { existsSync } from "node:fs";
 import { readdir, readFile, realpath, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -11,8 +12,8 @@ export const OWN_PROGRAM_ROOT = "/opt/kdump-hotplug";
 /** What is run there. */
 export const OWN_PROGRAM_MAIN: string = `${OWN_PROGRAM_ROOT}/dist/cli/main.js`;
 
-/** The directory of our package.json: two above this file, as source and as built. */
-const PACKAGE_ROOT = fileURLToPath(new URL("../../../", import.meta.url)).replace(/\/$/, "");
+/** The directory of our package.json. */
+const PACKAGE_ROOT = packageRoot(dirname(fileURLToPath(import.meta.url)));
 
 const names = v.optional(v.record(v.string(), v.string()), {});
 const PackageSchema = v.object({ dependencies: names, optionalDependencies: names });
@@ -100,4 +101,10 @@ async function isThere(path: string): Promise<boolean> {
     () => true,
     () => false,
   );
+}
+
+/** The directory with our package.json: this file lies at another depth where benchmarks are compiled. */
+function packageRoot(directory: string): string {
+  const above = dirname(directory);
+  return existsSync(join(directory, "package.json")) || above === directory ? directory : packageRoot(above);
 }
