@@ -5,11 +5,9 @@ import { defineConfig, type ViteUserConfig } from "vitest/config";
 /** Tests in which time matters: one guest at a time, or two cores are not enough for it. */
 const ALONE = [
   "campaign",
-  "interrupt",
   "keep",
   "lab-interrupt",
   "loaded-image",
-  "lost-guest",
   "policies",
   "qemu-memory",
   "two-keepers",
