@@ -79,8 +79,7 @@ async function main({ repetitions, rearms, kernel, initrd, commandLine }) {
     const plan = await planRearm(machine.memory, nodeSha256, image, image.header, facts, {
       hashes: known?.hashes,
     });
-    const crash = image.crashMemory.ranges.find(({ start, end }) => start <= plan.entry && plan.entry < end);
-    const limits = { crash, memTotal: facts.totalRam };
+    const limits = { crash: plan.crash, memTotal: plan.totalRam };
     const load = prepareLoad(calls, { entry: plan.entry, segments: plan.segments }, limits);
     await confirmRearm(machine.memory, plan);
     const callMs = load.load();

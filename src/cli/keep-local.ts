@@ -11,11 +11,12 @@ import {
 } from "../report/inside.ts";
 import { INSIDE_INSTALLS, type InstallReporter, watchJson, watchText } from "../report/watch.ts";
 import { overridesJson, overridesText } from "../report/overrides.ts";
+import type { GivenCapture } from "../targets/local/capture-files.ts";
 import { LocalInside } from "../targets/local/inside.ts";
 import { kexecRefusals } from "../targets/local/kexec-permission.ts";
 import { KexecRefusedError } from "../targets/local/kexec-error.ts";
 import { LocalMachine } from "../targets/local/machine.ts";
-import { journalctl } from "../targets/local/load-cost.ts";
+import type { AskJournal } from "../targets/local/load-cost.ts";
 import { planOverrides, removeOverrides, writeOverrides } from "../targets/local/override-rules.ts";
 import { auditPolicy } from "../targets/local/policy.ts";
 import { RootTree } from "../targets/local/tree.ts";
@@ -24,10 +25,10 @@ import { nodeSha256 } from "../targets/sha256.ts";
 import { LOCAL } from "../targets/target.ts";
 import { type Context, printJson } from "./context.ts";
 import { EXIT, exitOfVerdict, UsageError } from "./exit.ts";
-import { type CaptureOptions, hintsOf, type RootOptions, type WhereOptions } from "./options.ts";
+import { hintsOf, type RootOptions, type WhereOptions } from "./options.ts";
 
 /** Options of `keep`. */
-export interface KeepOptions extends WhereOptions, CaptureOptions, RootOptions {
+export interface KeepOptions extends WhereOptions, GivenCapture, RootOptions {
   readonly once?: true;
   readonly dryRun?: true;
   readonly install?: true;
@@ -43,7 +44,7 @@ const VERIFY_EVERY_MS = 600_000;
 /** `load local`. @returns the exit code. */
 export async function loadLocal(
   context: Context,
-  options: CaptureOptions & { readonly json?: true },
+  options: GivenCapture & { readonly json?: true },
 ): Promise<number> {
   await using machine = new LocalMachine({ signal: context.signal });
   const { keeper } = await openInside(context, machine, options);
@@ -62,7 +63,7 @@ async function openInside(
   machine.checkSupported();
   const inside = new LocalInside(machine, options.dryRun ? NO_CALLS : await loadSystemCalls(), {
     sha256: nodeSha256,
-    capture: captureOf(options),
+    capture: options,
     signal: context.signal,
     onTrouble: context.say,
   });
@@ -104,12 +105,9 @@ async function changeRules(context: Context, options: KeepOptions): Promise<numb
   const { root, dryRun, install, uninstall, json } = options;
   if (install && uninstall) throw new UsageError("Give either --install or --uninstall");
   const tree = new RootTree(root);
-  const audit = { image: undefined, cpus: { ...NO_CPUS } };
-  const policy = await auditPolicy(tree, audit, journalctl(context.signal));
-  const overrides = install ? planOverrides(policy) : [];
-  const [first = UDEV_RULES] = policy.directories;
+  const overrides = install ? planOverrides(await auditPolicy(tree, NOTHING_SEEN, askNobody)) : [];
   if (!dryRun) await writeOverrides(overrides, tree);
-  const removed = uninstall && !dryRun ? await removeOverrides(first, tree) : [];
+  const removed = uninstall && !dryRun ? await removeOverrides(UDEV_RULES, tree) : [];
   if (json) printJson(context, overridesJson(overrides, removed));
   else
     context.print(overridesText(overrides, removed, { install: install === true, dryRun: dryRun === true }));
@@ -119,14 +117,20 @@ async function changeRules(context: Context, options: KeepOptions): Promise<numb
 /** Where udev reads first; every dialect names it. */
 const UDEV_RULES = "/etc/udev/rules.d";
 /** What is loaded does not matter to what the rules do. */
-const NO_CPUS = {
-  present: 0,
-  described: 0,
-  possible: undefined,
-  missing: [],
-  undescribed: [],
-  unknown: undefined,
+const NOTHING_SEEN = {
+  image: undefined,
+  cpus: {
+    present: 0,
+    described: 0,
+    possible: undefined,
+    missing: [],
+    undescribed: [],
+    unknown: undefined,
+  },
 } as const;
+
+/** Nor does what a load costs, for which the journal would be searched. */
+const askNobody: AskJournal = async () => ({ failed: "nobody was asked" });
 
 /** Who only asks what would be done needs none. */
 const NO_CALLS: SystemCalls = {
@@ -147,14 +151,6 @@ async function refuseWithoutPermission({ tree }: LocalMachine): Promise<void> {
     throw new KexecRefusedError(
       `Cannot keep this machine's header true: ${refusals.join("; ")}; kdump-hotplug audit local says whether it is`,
     );
-}
-
-function captureOf({ kernel, initrd, commandLine }: CaptureOptions): CaptureOptions {
-  return {
-    ...(kernel !== undefined && { kernel }),
-    ...(initrd !== undefined && { initrd }),
-    ...(commandLine !== undefined && { commandLine }),
-  };
 }
 
 /** Prints each event as it happens. */

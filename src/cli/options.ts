@@ -103,13 +103,6 @@ export function rootOption(): Option {
   );
 }
 
-/** What is loaded in full, in place of what the distribution would load. */
-export interface CaptureOptions {
-  readonly kernel?: string;
-  readonly initrd?: string;
-  readonly commandLine?: string;
-}
-
 export function captureKernelOption(): Option {
   return new Option(
     "--kernel <file>",

@@ -68,6 +68,10 @@ export interface RearmPlan {
   readonly entry: bigint;
   /** Flags of kexec_load, without the architecture's. */
   readonly flags: number;
+  /** The range of crash memory in which the image lies (`crashk_res`). */
+  readonly crash: PhysicalRange;
+  /** As {@link RearmFacts} has it: what the kernel measures the segments against. */
+  readonly totalRam: bigint;
   /** At most 16; the header is the last, which is the one that the kernel's own handler takes. */
   readonly segments: readonly RearmSegment[];
   /** Every place where the kernel may put a control page, for the most of them that it can need. */
@@ -159,6 +163,8 @@ export async function planRearm(
   return {
     entry: kimage.entry,
     flags: KEXEC_ON_CRASH | (!covers && facts.updatesElfcorehdr ? KEXEC_UPDATE_ELFCOREHDR : 0),
+    crash,
+    totalRam: facts.totalRam,
     segments,
     controlPages: closed.controlPages,
     residual,

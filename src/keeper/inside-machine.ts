@@ -23,8 +23,6 @@ export interface FullLoad {
 
 /** A machine that is kept by who runs in it. */
 export interface InsideMachine {
-  /** What users call it. */
-  readonly name: string;
   /** Read only. */
   readonly memory: PhysicalMemory;
   /** A look that held. @param signal ends it between two reads, with its reason. */

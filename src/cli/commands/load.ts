@@ -1,5 +1,6 @@
 /** `load local`: arm a capture kernel so that later changes cost as little as can be. */
 import { Command } from "commander";
+import type { GivenCapture } from "../../targets/local/capture-files.ts";
 import { LOCAL, TargetError } from "../../targets/target.ts";
 import type { Context } from "../context.ts";
 import { loadLocal } from "../keep-local.ts";
@@ -7,7 +8,6 @@ import {
   captureCommandLineOption,
   captureInitrdOption,
   captureKernelOption,
-  type CaptureOptions,
   jsonOption,
 } from "../options.ts";
 
@@ -21,7 +21,7 @@ export function loadCommand(context: Context, exit: (code: number) => void): Com
     .addOption(captureInitrdOption())
     .addOption(captureCommandLineOption())
     .addOption(jsonOption())
-    .action(async (target: string, options: CaptureOptions & { readonly json?: true }) => {
+    .action(async (target: string, options: GivenCapture & { readonly json?: true }) => {
       if (target !== LOCAL)
         throw new TargetError(
           `Cannot load a capture kernel into ${JSON.stringify(target)} from here: expected local; in a guest, run this program or kexec -p there`,

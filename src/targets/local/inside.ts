@@ -1,5 +1,4 @@
 /** The machine that we run in, behind the port of the keeper from inside. */
-import { ImageError } from "../../image/error.ts";
 import type { Sha256 } from "../../image/hash.ts";
 import type { RunningKernel } from "../../image/kernel.ts";
 import type { LocateHints } from "../../image/locate.ts";
@@ -27,13 +26,10 @@ export interface LocalInsideOptions {
   readonly signal?: AbortSignal;
   /** Why changes are heard in a worse way, a sentence without a full stop. */
   readonly onTrouble?: (trouble: string) => void;
-  /** Begins to listen; for tests. */
-  readonly watch?: typeof watchUevents;
 }
 
 /** Changes by system calls what {@link LocalMachine} only reads. */
 export class LocalInside implements InsideMachine {
-  readonly name = "local";
   readonly #machine: LocalMachine;
   readonly #calls: SystemCalls;
   readonly #options: LocalInsideOptions;
@@ -66,16 +62,12 @@ export class LocalInside implements InsideMachine {
   }
 
   async rearm(plan: RearmPlan, confirm: () => Promise<void>): Promise<number> {
-    const { entry, segments, flags, madeFor } = plan;
-    const crash = madeFor.image.crashMemory.ranges.find(({ start, end }) => start <= entry && entry < end);
-    if (!crash)
-      throw new ImageError("unsafe-rearm", "The entry of the planned re-arm is not in crash memory");
+    const { entry, segments, flags, crash, totalRam } = plan;
     const kernelUpdatesHeader = (flags & KEXEC_UPDATE_ELFCOREHDR) !== 0;
-    using load = await beforeTheCall(async () => {
-      const { totalRam } = await this.rearmFacts(madeFor.image.kernel!);
-      const limits = { crash, memTotal: totalRam };
-      return prepareLoad(this.#calls, { entry, segments, kernelUpdatesHeader }, limits);
-    });
+    const limits = { crash, memTotal: totalRam };
+    using load = await beforeTheCall(async () =>
+      prepareLoad(this.#calls, { entry, segments, kernelUpdatesHeader }, limits),
+    );
     return await this.#retry("kexec_load", () => load.load(), confirm);
   }
 
@@ -96,8 +88,8 @@ export class LocalInside implements InsideMachine {
 
   /** Calls `changed` whenever memory or CPUs may have changed. */
   onChange(changed: () => void): UeventWatch {
-    const { watch = watchUevents, onTrouble = () => undefined } = this.#options;
-    return watch({ onChange: changed, onTrouble });
+    const { onTrouble = () => undefined } = this.#options;
+    return watchUevents({ onChange: changed, onTrouble });
   }
 
   /** Waits for another loader, or for the kernel's own handler. */
