@@ -12,32 +12,44 @@ import { loadCaptureKernel } from "../src/lab/guest-actions.ts";
 import { QemuGuest } from "../src/targets/qemu/guest.ts";
 import { plugDimm } from "../src/targets/qemu/plug.ts";
 import { QemuMachine } from "../src/targets/qemu/machine.ts";
+import type { GuestMemoryAccess } from "../src/targets/qemu/memory.ts";
 import { nodeSha256 } from "../src/targets/sha256.ts";
 import { type Measurement, measured, time } from "./stats.ts";
 
 const INSTALLS = 100;
 const PLUGS = 15;
 const CHANGES = 100;
+const ACCESS: Readonly<Record<Reach, GuestMemoryAccess>> = {
+  "shared file": "shared-file",
+  "QEMU's memory": "process-memory",
+  gdbstub: "gdbstub",
+};
 /** Between two changes: longer than a look that hashes, with a share that falls anywhere into one. */
 const CHANGE_EVERY_MS = [250, 650] as const;
 
+/** How a guest's RAM is reached. */
+export type Reach = "shared file" | "QEMU's memory" | "gdbstub";
+
 /** Boots a guest, loads its capture kernel, adds a DIMM and measures. */
 export async function benchGuest(
-  ram: "shared" | "private",
+  how: Reach,
   log: (line: string) => void,
   signal: AbortSignal,
 ): Promise<readonly Measurement[]> {
   const supplies = await supply({ kernel: "6.1", log, signal });
   await using parts = await buildParts(supplies, new AcceleratorChoice());
+  const ram = how === "shared file" ? "shared" : "private";
   await using guest = await LabGuest.boot({ ...parts, ramMiB: 1024, crashkernelMiB: 256, ram, signal });
   await loadCaptureKernel(guest.agent, { load: "kexec_file_load", acpiNoMemhotplug: true });
-  await using machine = await QemuMachine.open(guest.qmpPath, { signal });
+  const access = how === "gdbstub" ? "gdb" : "auto";
+  await using machine = await QemuMachine.open(guest.qmpPath, { signal, access });
+  if (machine.memory.access !== ACCESS[how])
+    throw new Error(`Cannot measure: memory is reached by ${machine.memory.access}, not by ${how}`);
   const keeper = new Keeper(machine, nodeSha256);
   const bare = await keeper.audit();
   const { image } = bare;
   if (!image) throw new Error(`Cannot measure: ${bare.reason}`);
   const { crashMemory } = image;
-  const how = ram === "shared" ? "shared file" : "no shared file";
 
   const cold = await time(5, async () => locateImage(machine.memory, nodeSha256), 1);
   const located = await time(15, async () => locateImage(machine.memory, nodeSha256, { crashMemory }), 2);
@@ -61,8 +73,8 @@ export async function benchGuest(
   for (let i = 0; i < PLUGS; i++)
     plugs.push((await plugMemory(machine, keeper, 128n << 20n)).pauseMicroseconds! / 1000);
   const reactions = await reactionsToOthers(guest, machine, keeper);
-  // The issue asks 3 ms of every install, and the search only of guests with a shared file.
-  const locate = ram === "shared" ? ({ of: "median", ms: 300 } as const) : undefined;
+  // The issue asks 300 ms only of guests with a shared file.
+  const locate = how === "shared file" ? ({ of: "median", ms: 300 } as const) : undefined;
   return [
     measured(`locate and verify in 256 MiB of crash memory (${how})`, located, locate),
     measured(`locate and verify, all of 1 GiB searched (${how})`, cold),

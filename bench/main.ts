@@ -30,8 +30,8 @@ const rows: Measurement[] = [
   ...(await benchRangeSets()),
 ];
 if (!pureOnly) {
-  for (const ram of ["shared", "private"] as const)
-    rows.push(...(await benchGuest(ram, say, controller.signal)));
+  for (const reach of ["shared file", "QEMU's memory", "gdbstub"] as const)
+    rows.push(...(await benchGuest(reach, say, controller.signal)));
   rows.push(...(await benchRemovals(say, controller.signal)));
 }
 if (process.argv.includes("--inside")) {

@@ -25,10 +25,10 @@ import { nodeSha256 } from "../targets/sha256.ts";
 import { LOCAL } from "../targets/target.ts";
 import { type Context, printJson } from "./context.ts";
 import { EXIT, exitOfVerdict, UsageError } from "./exit.ts";
-import { hintsOf, type RootOptions, type WhereOptions } from "./options.ts";
+import { hintsOf, type ReachOptions, type RootOptions, type WhereOptions } from "./options.ts";
 
 /** Options of `keep`. */
-export interface KeepOptions extends WhereOptions, GivenCapture, RootOptions {
+export interface KeepOptions extends WhereOptions, GivenCapture, RootOptions, ReachOptions {
   readonly once?: true;
   readonly dryRun?: true;
   readonly install?: true;

@@ -5,6 +5,7 @@ import { QemuMachine } from "../targets/qemu/machine.ts";
 import { SimulatedTarget } from "../targets/simulated/machine.ts";
 import { parseTarget, TargetError } from "../targets/target.ts";
 import type { Context } from "./context.ts";
+import type { ReachOptions } from "./options.ts";
 
 /** A machine that a command works on, whatever kind it is. */
 export interface OpenMachine extends PluggableMachine, UnpluggableMachine, WatchedMachine, AsyncDisposable {
@@ -27,9 +28,10 @@ export async function withMachine<T>(
   context: Context,
   target: string,
   purpose: Purpose,
+  reach: ReachOptions,
   work: (machine: OpenMachine) => Promise<T>,
 ): Promise<T> {
-  await using machine = await openMachine(context, target, purpose);
+  await using machine = await openMachine(context, target, purpose, reach);
   // Ctrl-C while it was opened came too early for the listener below.
   context.signal.throwIfAborted();
   // What goes wrong in closing goes wrong in `work` too, and is told there.
@@ -42,11 +44,20 @@ export async function withMachine<T>(
   }
 }
 
-async function openMachine(context: Context, text: string, purpose: Purpose): Promise<OpenMachine> {
+async function openMachine(
+  context: Context,
+  text: string,
+  purpose: Purpose,
+  { throughQemu }: ReachOptions,
+): Promise<OpenMachine> {
   const target = parseTarget(text);
   switch (target.kind) {
     case "qmp":
-      return await QemuMachine.open(target.path, { signal: context.signal, alone: purpose === "change" });
+      return await QemuMachine.open(target.path, {
+        signal: context.signal,
+        alone: purpose === "change",
+        access: throughQemu ? "gdb" : "auto",
+      });
     case "local":
       throw new TargetError(
         "From inside a machine only audit, inspect, keep and load are possible: nobody can stop the machine that they run in; give qmp:PATH of a guest",

@@ -71,6 +71,18 @@ export function parseRange(text: string): PhysicalRange {
   return halfOpen(range.start, range.end);
 }
 
+/** How a guest's memory is reached. */
+export interface ReachOptions {
+  readonly throughQemu?: true;
+}
+
+export function throughQemuOption(): Option {
+  return new Option(
+    "--through-qemu",
+    "qmp only: reach the guest's memory by QEMU's monitor and gdbstub alone, not by its files or QEMU's own memory",
+  );
+}
+
 /** Where to look, for those who know. */
 export interface WhereOptions {
   readonly headerAddress?: bigint;

@@ -36,13 +36,13 @@ export class BudgetedMemory implements PhysicalMemory {
   }
 
   /** @throws {BudgetError} where this read would pass a limit; what the memory itself throws. */
-  async read(address: bigint, length: number): Promise<Uint8Array> {
+  async read(address: bigint, length: number, into?: Uint8Array): Promise<Uint8Array> {
     if (this.#reads + 1 > this.#limits.reads || this.#bytes + length > this.#limits.bytes) {
       throw new BudgetError({ reads: this.#reads, bytes: this.#bytes });
     }
     this.#reads++;
     this.#bytes += length;
-    return this.#memory.read(address, length);
+    return this.#memory.read(address, length, into);
   }
 
   async write(address: bigint, bytes: Uint8Array): Promise<void> {

@@ -40,25 +40,49 @@ export interface RunningKernel {
   readonly perCpu?: PerCpuTable | undefined;
 }
 
+/** A kernel's text and data as one look has read them: tens of MiB, that more than one step of it needs. */
+export class KernelBytes {
+  #read: { readonly address: bigint; readonly span: number; readonly bytes: Uint8Array } | undefined;
+
+  /** `span` bytes from `_stext` on, fewer where RAM ends; undefined where that is not RAM. */
+  async read(
+    memory: PhysicalMemory,
+    ram: RangeSet,
+    address: bigint,
+    span: number,
+  ): Promise<Uint8Array | undefined> {
+    if (this.#read?.address === address && this.#read.span === span) return this.#read.bytes;
+    if (address < 0n || address % BigInt(PAGE_SIZE) !== 0n) return undefined;
+    const range = ram.ranges.find((r) => r.start <= address && address < r.end);
+    if (!range) return undefined;
+    const left = range.end - address;
+    const bytes = await memory.read(address, left < BigInt(span) ? Number(left) : span);
+    this.#read = { address, span, bytes };
+    return bytes;
+  }
+}
+
 /**
  * The kernel that `vmcoreinfo` speaks of, or undefined where memory does not bear it out (a note left over by a
  * kernel that ran before the last reset, say).
  *
  * @param header a core header that led to the note, where there is one: it tells how much the kernel spans, so that
  * half as much has to be read.
+ * @param kernelBytes what the same look has read already, and reads here.
  */
 export async function findRunningKernel(
   memory: PhysicalMemory,
   ram: RangeSet,
   vmcoreinfo: VmcoreInfo,
   header?: CoreHeader,
+  kernelBytes: KernelBytes = new KernelBytes(),
 ): Promise<RunningKernel | undefined> {
   const stext = symbolOf(vmcoreinfo, "_stext");
   const physBase = numberOf(vmcoreinfo, "phys_base");
   if (stext === undefined || physBase === undefined || stext < KERNEL_MAP_START) return undefined;
   const textAddress = stext - KERNEL_MAP_START + physBase;
   const span = header ? kernelSpan(header, textAddress) : KERNEL_SPAN;
-  const bytes = await readKernel(memory, ram, textAddress, span);
+  const bytes = await kernelBytes.read(memory, ram, textAddress, span);
   if (!bytes) return undefined;
   const crash: PhysicalRange[] = [];
   let resources = 0;
@@ -103,6 +127,7 @@ export async function followImagePointer(
  *
  * @param header a core header that this kernel or its kexec-tools made: it gives the base of the linear mapping and
  * the kernel's end. (Behind the end are other pages, where a freed image may still be pointed to.)
+ * @param kernelBytes as for {@link findRunningKernel}.
  * @returns the image, and the kernel with the pointer's place filled in, so that the next look is two reads.
  */
 export async function findLoadedImage(
@@ -110,10 +135,12 @@ export async function findLoadedImage(
   ram: RangeSet,
   kernel: RunningKernel,
   header: CoreHeader,
+  kernelBytes: KernelBytes,
 ): Promise<{ readonly kernel: RunningKernel; readonly image: Kimage } | undefined> {
   const pageOffset = pageOffsetOf(header);
   if (pageOffset === undefined) return undefined;
-  const bytes = await readKernel(memory, ram, kernel.textAddress, kernelSpan(header, kernel.textAddress));
+  const { textAddress } = kernel;
+  const bytes = await kernelBytes.read(memory, ram, textAddress, kernelSpan(header, textAddress));
   if (!bytes) return undefined;
   const top = ram.ranges.at(-1)?.end ?? 0n;
   let found: { readonly image: Kimage; readonly offset: number } | undefined;
@@ -194,20 +221,6 @@ function kernelSpan(header: CoreHeader, textAddress: bigint): number {
   if (!text || text.p_paddr > textAddress) return KERNEL_SPAN;
   const span = text.p_paddr + text.p_memsz - textAddress;
   return span > 0n && span < BigInt(KERNEL_SPAN) ? Number(span) : KERNEL_SPAN;
-}
-
-/** `span` bytes from `_stext` on, fewer where RAM ends; undefined where that is not RAM. */
-async function readKernel(
-  memory: PhysicalMemory,
-  ram: RangeSet,
-  textAddress: bigint,
-  span: number,
-): Promise<Uint8Array | undefined> {
-  if (textAddress < 0n || textAddress % BigInt(PAGE_SIZE) !== 0n) return undefined;
-  const range = ram.ranges.find((r) => r.start <= textAddress && textAddress < r.end);
-  if (!range) return undefined;
-  const left = range.end - textAddress;
-  return memory.read(textAddress, left < BigInt(span) ? Number(left) : span);
 }
 
 async function imageAt(

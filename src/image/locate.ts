@@ -15,6 +15,7 @@ import {
   findLoadedImage,
   findRunningKernel,
   followImagePointer,
+  KernelBytes,
   possibleCpusOf,
   type RunningKernel,
 } from "./kernel.ts";
@@ -93,6 +94,7 @@ interface Look {
   readonly ram: RangeSet;
   /** Headers that were put to the proof already, by address. */
   readonly verdicts: Map<bigint, ProvenHeader | DisprovenHeader>;
+  readonly kernelBytes: KernelBytes;
   readonly hashed: HashedImage | undefined;
 }
 
@@ -112,7 +114,8 @@ export async function locateImage(
   const ram = hints.ram ?? RangeSet.of(await memory.ranges());
   const budgeted = new BudgetedMemory(memory, limitsFor(ram));
   try {
-    const look = { memory: budgeted, sha256, ram, verdicts: new Map(), hashed: hints.hashed };
+    const kernelBytes = new KernelBytes();
+    const look = { memory: budgeted, sha256, ram, verdicts: new Map(), kernelBytes, hashed: hints.hashed };
     return await locate(look, hints);
   } catch (error) {
     if (error instanceof BudgetError) return unknown(error.message);
@@ -163,11 +166,12 @@ async function locateGiven(look: Look, address: bigint, hints: LocateHints): Pro
     );
   }
   const kernel =
-    hints.kernel ?? (await findRunningKernel(look.memory, look.ram, given.vmcoreinfo, given.header));
+    hints.kernel ??
+    (await findRunningKernel(look.memory, look.ram, given.vmcoreinfo, given.header, look.kernelBytes));
   if (!kernel) return locateAlone(look, given, hints.crashMemory);
   if (kernel.crashMemory.isEmpty) return { found: "no-crash-memory", kernel };
   if (pageOffsetOf(given.header) === undefined) return unknown(noPageOffset(given));
-  const loaded = await findLoadedImage(look.memory, look.ram, kernel, given.header);
+  const loaded = await findLoadedImage(look.memory, look.ram, kernel, given.header, look.kernelBytes);
   if (!loaded) return { found: "nothing-loaded", kernel, leftover: address };
   const location = await locateLoaded(look, loaded.kernel, loaded.image);
   if (location.found !== "image" || location.image.headerAddress === address) return location;
@@ -211,7 +215,7 @@ async function runningKernel(
   ): Promise<RunningKernel | undefined> => {
     if (!vmcoreinfo || tried.has(vmcoreinfo.address) || tried.size === MAX_KERNELS) return undefined;
     tried.add(vmcoreinfo.address);
-    return findRunningKernel(look.memory, look.ram, vmcoreinfo, header);
+    return findRunningKernel(look.memory, look.ram, vmcoreinfo, header, look.kernelBytes);
   };
   for (const address of headers.slice(0, MAX_PROOFS)) {
     const verdict = await prove(look, address);
@@ -256,7 +260,7 @@ async function locateByKernel(
       leftover ??= address;
       if (pageOffsets.has(pageOffset)) continue;
       pageOffsets.add(pageOffset);
-      const loaded = await findLoadedImage(look.memory, look.ram, kernel, candidate.header);
+      const loaded = await findLoadedImage(look.memory, look.ram, kernel, candidate.header, look.kernelBytes);
       if (loaded) return locateLoaded(look, loaded.kernel, loaded.image);
     }
   }

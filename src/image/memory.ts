@@ -9,9 +9,11 @@ export interface PhysicalMemory {
   /**
    * Reads `length` bytes at physical `address`.
    *
+   * @param into room for as many bytes, where the caller has it: a machine may put them there and return a view of it.
+   * Pages that are new to a process cost more than what is copied into them.
    * @throws {MemoryAccessError} where any byte of the span is not RAM.
    */
-  read(address: bigint, length: number): Promise<Uint8Array>;
+  read(address: bigint, length: number, into?: Uint8Array): Promise<Uint8Array>;
 
   /**
    * Writes all of `bytes` at physical `address`.

@@ -39,6 +39,7 @@ export async function scanPages(
   const coreHeaders: bigint[] = [];
   const vmcoreinfoNotes: bigint[] = [];
   let complete = true;
+  const room = new Uint8Array(SCAN_CHUNK);
   const note = (list: bigint[], address: bigint): void => {
     if (list.length < MAX_CANDIDATES) list.push(address);
     else complete = false;
@@ -47,7 +48,7 @@ export async function scanPages(
     const first = (range.start + BigInt(PAGE_SIZE - 1)) & ~BigInt(PAGE_SIZE - 1);
     for (let at = first; at + BigInt(PAGE_SIZE) <= range.end; at += BigInt(SCAN_CHUNK)) {
       const left = range.end - at;
-      const bytes = await memory.read(at, left < BigInt(SCAN_CHUNK) ? Number(left) : SCAN_CHUNK);
+      const bytes = await memory.read(at, left < BigInt(SCAN_CHUNK) ? Number(left) : SCAN_CHUNK, room);
       for (let page = 0; page + PAGE_SIZE <= bytes.length; page += PAGE_SIZE) {
         if (looksLikeCoreHeader(bytes, page)) {
           note(coreHeaders, at + BigInt(page));

@@ -22,9 +22,9 @@ class InterruptibleMemory implements PhysicalMemory {
     return await this.#memory.ranges();
   }
 
-  async read(address: bigint, length: number): Promise<Uint8Array> {
+  async read(address: bigint, length: number, into?: Uint8Array): Promise<Uint8Array> {
     this.#signal.throwIfAborted();
-    return await this.#memory.read(address, length);
+    return await this.#memory.read(address, length, into);
   }
 
   async write(address: bigint, bytes: Uint8Array): Promise<void> {

@@ -131,7 +131,8 @@ describe.skipIf(!lab)("a guest that is lost", () => {
       outside.qmp.onEvent(({ event }) => {
         if (event === "STOP") process.kill(pid, "SIGKILL");
       });
-      const result = await run("keep", "--once", `qmp:${guest.qmpPath}`);
+      const reach = ram === "private" ? ["--through-qemu"] : [];
+      const result = await run("keep", "--once", `qmp:${guest.qmpPath}`, ...reach);
       expectOneSentence(result, 128);
       expect.soft(await readdir(temporary)).toEqual([]);
       await outside.close();

@@ -95,7 +95,7 @@ describe.skipIf(!labs.has("6.1"))("Linux 6.1, whose RAM is no shared file", () =
 /** @returns the state before the panic. */
 async function moveThenDump(series: KernelSeries, load: LoadCall, ram: "shared" | "private"): Promise<Audit> {
   await using guest = await labs.get(series)!.bootLoaded({ load, ram });
-  await using machine = await QemuMachine.open(guest.qmpPath);
+  await using machine = await QemuMachine.open(guest.qmpPath, { access: ram === "private" ? "gdb" : "auto" });
   await using lab = await QemuGuest.open(guest.labQmpPath);
   const keeper = new Keeper(machine, nodeSha256);
   const { image } = await keeper.audit();

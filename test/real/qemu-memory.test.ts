@@ -83,17 +83,20 @@ const FILE = (path: string): string[] => [
 ];
 const MEMFD = ["-M", "q35,memory-backend=ram0", "-object", "memory-backend-memfd,id=ram0,size=256M"];
 const PRIVATE = ["-M", "pc"];
+/** As where QEMU's own memory may not be opened: by its monitor and its gdbstub. */
+const THROUGH_QEMU: QemuGuestOptions = { access: "gdb" };
 
 describe.skipIf(!haveQemu)("guest memory on a real QEMU", () => {
   it.each([
-    ["a shared file", () => FILE(join(directory, "ram")), "shared-file"],
-    ["a memfd", () => MEMFD, "shared-file"],
-    ["private RAM", () => PRIVATE, "gdbstub"],
+    ["a shared file", () => FILE(join(directory, "ram")), "auto", "shared-file"],
+    ["a memfd", () => MEMFD, "auto", "shared-file"],
+    ["private RAM", () => PRIVATE, "auto", "process-memory"],
+    ["private RAM", () => PRIVATE, "gdb", "gdbstub"],
   ] as const)(
     "reads and writes %s of a running guest, which still runs afterwards",
-    async (_name, args, access) => {
-      const guest = await open(await startQemu(...args()));
-      expect.soft(guest.memory.access, guest.memory.whyNotShared).toBe(access);
+    async (_name, args, allowed, access) => {
+      const guest = await open(await startQemu(...args()), { access: allowed });
+      expect.soft(guest.memory.access, guest.memory.whyNotDirect).toBe(access);
       const bytes = Uint8Array.from({ length: 10_000 }, (_, at) => (at * 31) % 251);
       await guest.memory.write(AT - 1n, bytes);
       expect(await guest.memory.read(AT - 1n, bytes.length)).toEqual(bytes);
@@ -112,7 +115,7 @@ describe.skipIf(!haveQemu)("guest memory on a real QEMU", () => {
   it.each(["prelaunch", "paused"])(
     "leaves a guest with private RAM %s through writes and pauses",
     async (state) => {
-      const guest = await open(await startQemu(...PRIVATE, "-S"));
+      const guest = await open(await startQemu(...PRIVATE, "-S"), THROUGH_QEMU);
       if (state === "paused") {
         await guest.qmp.execute("cont");
         await guest.qmp.execute("stop");
@@ -134,14 +137,14 @@ describe.skipIf(!haveQemu)("guest memory on a real QEMU", () => {
   it("works in a directory whose name QEMU could take apart", async () => {
     const tmpDir = join(directory, 'a b,c"d');
     await mkdir(tmpDir);
-    const guest = await open(await startQemu(...PRIVATE), { tmpDir });
+    const guest = await open(await startQemu(...PRIVATE), { tmpDir, ...THROUGH_QEMU });
     await guest.memory.write(AT, Uint8Array.of(1, 2, 3, 4));
     expect((await guest.memory.read(AT, 8192)).subarray(0, 4)).toEqual(Uint8Array.of(1, 2, 3, 4));
     expect(await readdir(tmpDir)).toEqual([]);
   });
 
   it("measures a pause, and ends it when the work in it fails", async () => {
-    const guest = await open(await startQemu(...PRIVATE));
+    const guest = await open(await startQemu(...PRIVATE), THROUGH_QEMU);
     await expect(guest.pausedDuring(async () => await Promise.reject(new Error("Mistake")))).rejects.toThrow(
       "Mistake",
     );
@@ -153,7 +156,7 @@ describe.skipIf(!haveQemu)("guest memory on a real QEMU", () => {
   });
 
   it("reads and writes several packets in a pause, and leaves addresses virtual", async () => {
-    const guest = await open(await startQemu(...PRIVATE));
+    const guest = await open(await startQemu(...PRIVATE), THROUGH_QEMU);
     const bytes = Uint8Array.from({ length: 10_000 }, (_, at) => (at * 31) % 251);
     await guest.pausedDuring(async () => {
       await guest.memory.write(AT, bytes);
@@ -193,7 +196,7 @@ describe.skipIf(!haveQemu)("guest memory on a real QEMU", () => {
       await guest.memory.write(dimm.address, Uint8Array.of(0xd0 + index, 0, 0, 7));
       expect(await examined(guest, dimm.address)).toContain(`0xd${index} 0x00 0x00 0x07`);
     }
-    expect(guest.memory.whyNotShared).toBe("kdh-mem3-backend: its memory backend has share=off");
+    expect(guest.memory.whyNotDirect).toBe("kdh-mem3-backend: its memory backend has share=off");
     // One write over the border of a shared and a private DIMM.
     await guest.memory.write(last.address - 2n, Uint8Array.of(1, 2, 3, 4));
     expect(await guest.memory.read(last.address - 2n, 4)).toEqual(Uint8Array.of(1, 2, 3, 4));
@@ -210,7 +213,7 @@ describe.skipIf(!haveQemu)("guest memory on a real QEMU", () => {
   });
 
   it("tells that QEMU was lost", async () => {
-    const guest = await open(await startQemu(...PRIVATE, "-S"));
+    const guest = await open(await startQemu(...PRIVATE, "-S"), THROUGH_QEMU);
     const lost = guest.qmp.waitForEvent("RESUME");
     children[0]?.kill("SIGKILL");
     await expect(lost).rejects.toMatchObject({ name: "QmpClosedError" });

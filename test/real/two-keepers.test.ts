@@ -42,7 +42,8 @@ describe.skipIf(!lab).each(["shared", "private"] as const)(
 
     it("is not written to where an operator lets it run in our pause", async () => {
       await using guest = await lab!.bootLoaded({ ram });
-      await using ours = await QemuMachine.open(guest.qmpPath);
+      const access = ram === "private" ? "gdb" : "auto";
+      await using ours = await QemuMachine.open(guest.qmpPath, { access });
       await using operator = await QemuGuest.open(guest.labQmpPath);
       const [{ start } = { start: 0n }] = await ours.memory.ranges();
       const before = await ours.memory.read(start + 0x1000n, 8);

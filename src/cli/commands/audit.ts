@@ -16,12 +16,14 @@ import {
   jsonOption,
   policyOption,
   type PolicyOptions,
+  type ReachOptions,
   rootOption,
   type RootOptions,
+  throughQemuOption,
   type WhereOptions,
 } from "../options.ts";
 
-interface AuditOptions extends WhereOptions, RootOptions, PolicyOptions {
+interface AuditOptions extends WhereOptions, ReachOptions, RootOptions, PolicyOptions {
   readonly json?: true;
 }
 
@@ -33,6 +35,7 @@ export function auditCommand(context: Context, exit: (code: number) => void): Co
     .addOption(crashMemoryOption())
     .addOption(rootOption())
     .addOption(policyOption())
+    .addOption(throughQemuOption())
     .addOption(jsonOption())
     .action(async (target: string, options: AuditOptions) => {
       if (target === LOCAL) {
@@ -45,7 +48,7 @@ export function auditCommand(context: Context, exit: (code: number) => void): Co
         return;
       }
       refuseLocalOptions(target, options);
-      const audit = await withMachine(context, target, "look", async (machine) =>
+      const audit = await withMachine(context, target, "look", options, async (machine) =>
         auditMachine(machine, nodeSha256, hintsOf(options)),
       );
       if (options.json) printJson(context, auditJson(target, audit));

@@ -15,7 +15,9 @@ import {
   hintsOf,
   jsonOption,
   rootOption,
+  type ReachOptions,
   type RootOptions,
+  throughQemuOption,
   type WhereOptions,
 } from "../options.ts";
 
@@ -29,24 +31,30 @@ export function inspectCommand(context: Context, exit: (code: number) => void): 
     .addOption(headerAddressOption())
     .addOption(crashMemoryOption())
     .addOption(rootOption())
+    .addOption(throughQemuOption())
     .addOption(jsonOption())
-    .action(async (subject: string, options: WhereOptions & RootOptions & { readonly json?: true }) => {
-      if (subject !== LOCAL) refuseLocalOptions(subject, options);
-      if (subject === LOCAL || /^[a-z]+:/.test(subject)) {
-        const inspection =
-          subject === LOCAL
-            ? await lookAtLocal(context, options)
-            : await withMachine(context, subject, "look", async (machine) =>
-                inspectMachine(machine, nodeSha256, hintsOf(options)),
-              );
-        if (options.json) printJson(context, machineJson(subject, inspection));
-        else context.print(machineText(subject, inspection));
-        exit(inspection.image ? EXIT.yes : EXIT.unknown);
-        return;
-      }
-      const file = await readHeaderFile(subject, context.signal);
-      if (options.json) printJson(context, fileJson(subject, file));
-      else context.print(fileText(subject, file));
-      exit(EXIT.yes);
-    });
+    .action(
+      async (
+        subject: string,
+        options: WhereOptions & ReachOptions & RootOptions & { readonly json?: true },
+      ) => {
+        if (subject !== LOCAL) refuseLocalOptions(subject, options);
+        if (subject === LOCAL || /^[a-z]+:/.test(subject)) {
+          const inspection =
+            subject === LOCAL
+              ? await lookAtLocal(context, options)
+              : await withMachine(context, subject, "look", options, async (machine) =>
+                  inspectMachine(machine, nodeSha256, hintsOf(options)),
+                );
+          if (options.json) printJson(context, machineJson(subject, inspection));
+          else context.print(machineText(subject, inspection));
+          exit(inspection.image ? EXIT.yes : EXIT.unknown);
+          return;
+        }
+        const file = await readHeaderFile(subject, context.signal);
+        if (options.json) printJson(context, fileJson(subject, file));
+        else context.print(fileText(subject, file));
+        exit(EXIT.yes);
+      },
+    );
 }

@@ -19,6 +19,7 @@ import {
   hintsOf,
   jsonOption,
   rootOption,
+  throughQemuOption,
 } from "../options.ts";
 
 export function keepCommand(context: Context, exit: (code: number) => void): Command {
@@ -38,6 +39,7 @@ export function keepCommand(context: Context, exit: (code: number) => void): Com
     .addOption(captureKernelOption())
     .addOption(captureInitrdOption())
     .addOption(captureCommandLineOption())
+    .addOption(throughQemuOption())
     .addOption(jsonOption())
     .action(async (target: string, options: KeepOptions) => {
       if (target === LOCAL) {
@@ -46,7 +48,7 @@ export function keepCommand(context: Context, exit: (code: number) => void): Com
       }
       refuseInsideOptions(target, options);
       if (!options.once) {
-        await withMachine(context, target, "change", async (machine) => {
+        await withMachine(context, target, "change", options, async (machine) => {
           const keeper = new Keeper(machine, nodeSha256, hintsOf(options));
           const onEvent = eventPrinter(context, target, options, OUTSIDE_INSTALLS);
           await watch(machine, keeper, { onEvent, signal: context.signal });
@@ -54,7 +56,7 @@ export function keepCommand(context: Context, exit: (code: number) => void): Com
         exit(EXIT.interrupted);
         return;
       }
-      const result = await withMachine(context, target, "change", async (machine) =>
+      const result = await withMachine(context, target, "change", options, async (machine) =>
         new Keeper(machine, nodeSha256, hintsOf(options)).reconcile(),
       );
       if (options.json) printJson(context, reconciledJson(target, result));

@@ -17,9 +17,9 @@ import { isSimulated, TARGET_HELP } from "../../targets/target.ts";
 import { type Context, printJson } from "../context.ts";
 import { exitOfVerdict, parts, UsageError } from "../exit.ts";
 import { type OpenMachine, withMachine } from "../machine.ts";
-import { jsonOption, parseCount, parseDimmSize } from "../options.ts";
+import { jsonOption, parseCount, parseDimmSize, type ReachOptions, throughQemuOption } from "../options.ts";
 
-interface PlugOptions {
+interface PlugOptions extends ReachOptions {
   readonly memory?: bigint;
   readonly count: number;
   readonly cpus?: number;
@@ -35,6 +35,7 @@ export function plugCommand(context: Context, exit: (code: number) => void): Com
     .option("--memory <size>", "size of a DIMM, a multiple of 128M such as 1G", parseDimmSize)
     .option("--count <n>", "how many DIMMs of that size", parseCount, 1)
     .option("--cpus <n>", "how many CPUs", parseCount)
+    .addOption(throughQemuOption())
     .addOption(jsonOption())
     .action(async (target: string, options: PlugOptions) => {
       const { count, plugOne } = whatToPlug(options);
@@ -47,7 +48,7 @@ export function plugCommand(context: Context, exit: (code: number) => void): Com
         context.print(pluggedText(dimm));
       };
       try {
-        await withMachine(context, target, "change", async (machine) => {
+        await withMachine(context, target, "change", options, async (machine) => {
           const keeper = new Keeper(machine, nodeSha256);
           while (plugged.length < count) {
             context.signal.throwIfAborted();

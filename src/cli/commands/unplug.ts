@@ -17,9 +17,9 @@ import { isSimulated, TARGET_HELP } from "../../targets/target.ts";
 import { type Context, printJson } from "../context.ts";
 import { EXIT, exitOfVerdict, parts } from "../exit.ts";
 import { type OpenMachine, withMachine } from "../machine.ts";
-import { jsonOption, parseSeconds } from "../options.ts";
+import { jsonOption, parseSeconds, type ReachOptions, throughQemuOption } from "../options.ts";
 
-interface UnplugOptions {
+interface UnplugOptions extends ReachOptions {
   /** Milliseconds. */
   readonly wait: number;
   readonly json?: true;
@@ -31,6 +31,7 @@ export function unplugCommand(context: Context, exit: (code: number) => void): C
     .argument("<target>", TARGET_HELP)
     .argument("<device...>", "DIMMs and CPUs, by the names that plug and audit print")
     .option("--wait <seconds>", "how long a guest may take to give up one of them", parseSeconds, 60_000)
+    .addOption(throughQemuOption())
     .addOption(jsonOption())
     .action(async (target: string, names: readonly string[], options: UnplugOptions) => {
       const outcomes: UnplugOutcome[] = [];
@@ -42,7 +43,7 @@ export function unplugCommand(context: Context, exit: (code: number) => void): C
         context.print(unpluggedText(outcome));
       };
       try {
-        await withMachine(context, target, "change", async (machine) => {
+        await withMachine(context, target, "change", options, async (machine) => {
           const keeper = new Keeper(machine, nodeSha256);
           for (const device of await devicesNamed(machine, names)) {
             context.signal.throwIfAborted();

@@ -97,9 +97,8 @@ export async function prepareGuest(guest: LabGuest, options: ReadyOptions): Prom
     throw new MeasurementError("The guest's VMCOREINFO note is not where /sys/kernel/vmcoreinfo says");
   const pageOffset = u64(await memory.read(places.pageOffsetBase, 8), 0);
   const offsetOf = (address: bigint): number => {
-    const piece = memory.sharedPieces.find(({ start, end }) => start <= address && address < end);
-    if (!piece)
-      throw new MeasurementError("The guest's RAM is in no shared file, so it cannot be read from outside");
+    const piece = memory.directPieces.find(({ start, end }) => start <= address && address < end);
+    if (!piece) throw new MeasurementError("The guest's RAM is in no file that can be read from outside");
     return Number(piece.offset + (address - piece.start));
   };
   return {

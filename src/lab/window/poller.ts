@@ -34,7 +34,7 @@ parentPort.postMessage(poll(workerData, {
 
 /** Pieces in ascending order: what is added lies above all that was there. */
 function piecesOf(memory: WatchedMemory): readonly PollPiece[] {
-  return memory.sharedPieces.map(({ path, start, end, offset }) => ({
+  return memory.directPieces.map(({ path, start, end, offset }) => ({
     path,
     start,
     end,
@@ -48,7 +48,7 @@ export function hostNow(): number {
 }
 
 /** What is needed of a guest's memory. */
-export type WatchedMemory = Pick<GuestMemory, "sharedPieces" | "read">;
+export type WatchedMemory = Pick<GuestMemory, "directPieces" | "read">;
 
 /** Watches one guest's RAM from outside. Stop it. */
 export class WindowPoller implements AsyncDisposable {

@@ -71,10 +71,10 @@ export class Kcore implements PhysicalMemory, AsyncDisposable {
     return vmcoreinfoIn(notes.subarray(0, done));
   }
 
-  async read(address: bigint, length: number): Promise<Uint8Array> {
+  async read(address: bigint, length: number, room?: Uint8Array): Promise<Uint8Array> {
     if (!Number.isSafeInteger(length) || length < 0 || length > MAX_ACCESS || address < 0n)
       throw new MemoryAccessError("read", address, length, "no such span can be read at once");
-    const bytes = new Uint8Array(length);
+    const bytes = room?.subarray(0, length) ?? new Uint8Array(length);
     if (length === 0) return bytes;
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
       const view = attempt === 0 ? (this.#view ?? (await this.#refresh())) : await this.#refresh();

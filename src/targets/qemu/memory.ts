@@ -10,15 +10,15 @@ import { QmpError } from "./qmp-errors.ts";
 import type { QmpClient } from "./qmp.ts";
 import { type RamMap, type RamPiece, rangesOf, readRamMap } from "./ram-map.ts";
 import type { RunState } from "./replies.ts";
-import { lookForSharedRam, type SharedRam } from "./shared-ram.ts";
+import { lookForDirectRam, type DirectRam } from "./direct-ram.ts";
 
 /** How boot RAM is reached. */
-export type GuestMemoryAccess = "shared-file" | "gdbstub";
+export type GuestMemoryAccess = "shared-file" | "process-memory" | "gdbstub";
 
 export interface GuestMemoryOptions {
   /** Where private directories for QEMU's files and sockets are made. */
   readonly tmpDir?: string | undefined;
-  /** `shared`: fail where boot RAM has no shared file; `gdb`: use none; `auto`: what there is. */
+  /** `shared`: fail where boot RAM has no shared file; `gdb`: only through QEMU; `auto`: the cheapest there is. */
   readonly access?: "auto" | "shared" | "gdb" | undefined;
 }
 
@@ -39,10 +39,15 @@ const STALE_AFTER: ReadonlyMap<string, "devices" | "all"> = new Map([
   ["RESET", "all"],
 ]);
 
-const NOTHING_SHARED: SharedRam = { blocks: new Map(), missing: new Map(), close: () => {} };
+const NOTHING_DIRECT: DirectRam = {
+  blocks: new Map(),
+  inProcess: new Set(),
+  missing: new Map(),
+  close: () => {},
+};
 
-/** A stretch of guest physical addresses, and where in which file it lies. */
-export interface SharedPiece extends PhysicalRange {
+/** A stretch of guest physical addresses, and where in which file (a shared one, or QEMU's memory) it lies. */
+export interface DirectPiece extends PhysicalRange {
   readonly path: string;
   readonly offset: bigint;
 }
@@ -66,8 +71,8 @@ export async function openGuestMemory(
 /**
  * The port's side for a QEMU guest.
  *
- * Reads of memory without a shared file do not stop the guest (`xp`, `pmemsave`); writes to it do, for about a
- * millisecond, and leave a paused guest paused (see gdb-memory.ts).
+ * Reads of memory that is reached only by asking QEMU do not stop the guest (`xp`, `pmemsave`); writes to it do, for
+ * about a millisecond, and leave a paused guest paused (see gdb-memory.ts).
  */
 export class GuestMemory implements PhysicalMemory {
   /** Taken by whoever pauses the guest to write. */
@@ -78,7 +83,7 @@ export class GuestMemory implements PhysicalMemory {
   readonly #processes: readonly QemuProcess[];
   readonly #forgetEvents: () => void;
   #map: RamMap = { blocks: [], pieces: [] };
-  #shared: SharedRam = NOTHING_SHARED;
+  #direct: DirectRam = NOTHING_DIRECT;
   #stale: "nothing" | "devices" | "all" = "nothing";
   #refreshedAt = 0;
   #turnedAt = 0;
@@ -105,7 +110,7 @@ export class GuestMemory implements PhysicalMemory {
       await memory.refresh();
       if (options.access === "shared" && memory.access !== "shared-file") {
         throw new GuestMemoryError(
-          `Guest's RAM is in no shared file that we can use (${memory.whyNotShared}): ` +
+          `Guest's RAM is in no shared file that we can use (${memory.whyNotDirect}): ` +
             `start QEMU with a memory-backend-memfd or memory-backend-file that has share=on, or allow the gdbstub`,
         );
       }
@@ -119,14 +124,13 @@ export class GuestMemory implements PhysicalMemory {
   /** How boot RAM is reached. Hot-added memory may be reached in another way. */
   get access(): GuestMemoryAccess {
     const boot = this.#map.blocks.filter((block) => !block.device);
-    return boot.length > 0 && boot.every((block) => this.#shared.blocks.has(block.name))
-      ? "shared-file"
-      : "gdbstub";
+    if (boot.length === 0 || !boot.every(({ name }) => this.#direct.blocks.has(name))) return "gdbstub";
+    return boot.some(({ name }) => this.#direct.inProcess.has(name)) ? "process-memory" : "shared-file";
   }
 
-  /** Why blocks are not reached by a shared file; empty where all are. */
-  get whyNotShared(): string {
-    return [...this.#shared.missing].map(([name, reason]) => `${name}: ${reason}`).join("; ");
+  /** Why blocks are reached only by asking QEMU; empty where none is. */
+  get whyNotDirect(): string {
+    return [...this.#direct.missing].map(([name, reason]) => `${name}: ${reason}`).join("; ");
   }
 
   /** RAM blocks and where they lie, as of the last `refresh`. */
@@ -134,10 +138,10 @@ export class GuestMemory implements PhysicalMemory {
     return this.#map;
   }
 
-  /** Stretches of RAM that lie in shared files, for those who poll them themselves: what `read` does costs more. */
-  get sharedPieces(): readonly SharedPiece[] {
+  /** Stretches of RAM that lie in files, for those who poll them themselves: what `read` does costs more. */
+  get directPieces(): readonly DirectPiece[] {
     return this.#map.pieces.flatMap(({ start, end, offset, block }) => {
-      const file = this.#shared.blocks.get(block.name);
+      const file = this.#direct.blocks.get(block.name);
       return file ? [{ start, end, path: file.path, offset: file.fileOffset + offset }] : [];
     });
   }
@@ -146,10 +150,10 @@ export class GuestMemory implements PhysicalMemory {
   async refresh(): Promise<void> {
     this.#stale = "nothing";
     const map = await readRamMap(this.#qmp);
-    const before = this.#shared;
+    const before = this.#direct;
     if (this.#options.access !== "gdb") {
-      this.#shared = await lookForSharedRam(this.#qmp, { map, known: before, processes: this.#processes });
-      for (const [name, block] of before.blocks) if (this.#shared.blocks.get(name) !== block) block.close();
+      this.#direct = await lookForDirectRam(this.#qmp, { map, known: before, processes: this.#processes });
+      for (const [name, block] of before.blocks) if (this.#direct.blocks.get(name) !== block) block.close();
     }
     this.#map = map;
     this.#refreshedAt = performance.now();
@@ -168,14 +172,14 @@ export class GuestMemory implements PhysicalMemory {
   }
 
   /** @throws {MemoryAccessError} where any byte of the span is not RAM. */
-  async read(address: bigint, length: number): Promise<Uint8Array> {
+  async read(address: bigint, length: number, room?: Uint8Array): Promise<Uint8Array> {
     const parts = await this.#partsOf("read", address, length);
     await this.#takeTurns();
     // Every byte is filled below: zeroing first would cost as much as reading. No Buffer: its slice() is no copy.
-    const bytes = new Uint8Array(Buffer.allocUnsafeSlow(length).buffer);
+    const bytes = room?.subarray(0, length) ?? new Uint8Array(Buffer.allocUnsafeSlow(length).buffer);
     for (const part of parts) {
       const into = bytes.subarray(part.from, part.to);
-      const file = this.#shared.blocks.get(part.piece.block.name);
+      const file = this.#direct.blocks.get(part.piece.block.name);
       if (file !== undefined) file.read(part.piece.offset + (part.address - part.piece.start), into);
       else await this.#readThroughQemu(part.address, into);
     }
@@ -188,7 +192,7 @@ export class GuestMemory implements PhysicalMemory {
     await this.#beforeWrite?.();
     for (const part of parts) {
       const data = bytes.subarray(part.from, part.to);
-      const file = this.#shared.blocks.get(part.piece.block.name);
+      const file = this.#direct.blocks.get(part.piece.block.name);
       if (file !== undefined) file.write(part.piece.offset + (part.address - part.piece.start), data);
       else await this.#writeThroughGdb(part.address, data);
     }
@@ -210,7 +214,7 @@ export class GuestMemory implements PhysicalMemory {
    */
   async withWritesReady<T>(fn: () => Promise<T>): Promise<T> {
     // The image lies in boot RAM; hot-added memory that is private to QEMU needs no door for it.
-    const needed = this.#map.blocks.some((block) => !block.device && !this.#shared.blocks.has(block.name));
+    const needed = this.#map.blocks.some((block) => !block.device && !this.#direct.blocks.has(block.name));
     return needed ? await this.#withDoor(async () => await fn()) : await fn();
   }
 
@@ -249,8 +253,8 @@ export class GuestMemory implements PhysicalMemory {
   async close(): Promise<void> {
     this.#forgetEvents();
     await this.#queue;
-    this.#shared.close();
-    this.#shared = NOTHING_SHARED;
+    this.#direct.close();
+    this.#direct = NOTHING_DIRECT;
     this.#map = { blocks: [], pieces: [] };
   }
 

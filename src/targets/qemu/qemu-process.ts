@@ -12,8 +12,9 @@ export interface Mapping {
   readonly permissions: string;
   /** Where in the file it begins, bytes. */
   readonly offset: bigint;
+  /** 0 where no file is behind it. */
   readonly inode: bigint;
-  /** As the kernel prints it; ` (deleted)` is part of it. */
+  /** As the kernel prints it; ` (deleted)` is part of it. Empty for most memory without a file. */
   readonly path: string;
 }
 
@@ -43,14 +44,14 @@ export function parseUnixSockets(text: string): readonly { readonly inode: strin
   });
 }
 
-/** Reads /proc/PID/maps (proc_pid_maps(5)); lines without a file are left out. */
+/** Reads /proc/PID/maps (proc_pid_maps(5)). */
 export function parseMaps(text: string): readonly Mapping[] {
   const mappings: Mapping[] = [];
   for (const line of text.split("\n")) {
-    const fields = /^([0-9a-f]+)-([0-9a-f]+) (\S{4}) ([0-9a-f]+) \S+ (\d+) +(\S.*)$/.exec(line);
-    const [, start, end, permissions, offset, inode, path] = fields ?? [];
+    const fields = /^([0-9a-f]+)-([0-9a-f]+) (\S{4}) ([0-9a-f]+) \S+ (\d+) *(\S.*)?$/.exec(line);
+    const [, start, end, permissions, offset, inode, path = ""] = fields ?? [];
     if (start === undefined || end === undefined || permissions === undefined) continue;
-    if (offset === undefined || inode === undefined || path === undefined || inode === "0") continue;
+    if (offset === undefined || inode === undefined) continue;
     mappings.push({
       start: BigInt(`0x${start}`),
       end: BigInt(`0x${end}`),

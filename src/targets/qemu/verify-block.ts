@@ -15,7 +15,7 @@ const MOST_PAGES = 12;
 const LOOKS = 10;
 const LOOK_AGAIN_MS = 20;
 
-/** Where a block can be read: the part of SharedBlock that is needed here. */
+/** Where a block can be read: the part of RamFile that is needed here. */
 export interface BlockReader {
   read(offset: bigint, into: Uint8Array): void;
 }
@@ -30,7 +30,7 @@ interface Page {
  * Compares pages of `file` with what QEMU shows at the same guest addresses.
  *
  * @param pieces where the block lies in the guest.
- * @param mapped true where the kernel says that QEMU has this very file mapped: then a block that is all
+ * @param mapped true where the kernel says that QEMU has this very file, or memory, mapped: then a block that is all
  *   zeros (nothing has been written yet) is accepted; else that proves nothing and is not.
  * @returns `undefined` where they agree, else the doubt, a clause about the file.
  */

@@ -20,11 +20,14 @@ async function ramFile(ram: WatchedRam): Promise<WatchedMemory & { readonly path
   await writeFile(path, ram.bytes);
   return {
     path,
-    sharedPieces: [{ start: 0n, end: BigInt(RAM_SIZE), path, offset: 0n }],
+    directPieces: [{ start: 0n, end: BigInt(RAM_SIZE), path, offset: 0n }],
     read: async (address, length) =>
       new Uint8Array(ram.bytes.subarray(Number(address), Number(address) + length)),
   };
 }
+
+/** How long a state lasts: far longer than a thread waits for its turn, also where others want both cores. */
+const LASTS_MS = 300;
 
 test("a thread of its own sees what happens in the RAM file, by the host's clock", async () => {
   const ram = new WatchedRam();
@@ -35,11 +38,11 @@ test("a thread of its own sees what happens in the RAM file, by the host's clock
   const fd = openSync(memory.path, "r+");
   const before = hostNow();
   writeSync(fd, Buffer.from([1]), 0, 1, Number(PLACES.lock));
-  await delay(30);
+  await delay(LASTS_MS);
   writeSync(fd, Buffer.from([0]), 0, 1, Number(PLACES.lock));
   const after = hostNow();
   closeSync(fd);
-  await delay(30);
+  await delay(LASTS_MS);
   const { states, headers, samples, medianGapMs } = await poller.stop();
   expect(states.map(({ image, locked }) => [image, locked])).toEqual([
     [true, false],
@@ -55,12 +58,12 @@ test("a thread of its own sees what happens in the RAM file, by the host's clock
 });
 
 test("RAM that is in no shared file cannot be watched", async () => {
-  const memory = { ...(await ramFile(new WatchedRam())), sharedPieces: [] };
+  const memory = { ...(await ramFile(new WatchedRam())), directPieces: [] };
   await expect(WindowPoller.start(memory, PLACES)).rejects.toThrow(MeasurementError);
 });
 
 test("a thread that fails says why to whoever starts it", async () => {
   const memory = await ramFile(new WatchedRam());
-  const gone = memory.sharedPieces.map((piece) => ({ ...piece, path: "/nonexistent/ram" }));
-  await expect(WindowPoller.start({ ...memory, sharedPieces: gone }, PLACES)).rejects.toThrow("ENOENT");
+  const gone = memory.directPieces.map((piece) => ({ ...piece, path: "/nonexistent/ram" }));
+  await expect(WindowPoller.start({ ...memory, directPieces: gone }, PLACES)).rejects.toThrow("ENOENT");
 });

@@ -58,7 +58,7 @@ describe("memory without a shared file", () => {
   it("shows boot RAM and DIMMs, and neither holes nor ROM nor video memory", async () => {
     const { guest } = await open();
     expect(guest.memory.access).toBe("gdbstub");
-    expect(guest.memory.whyNotShared).toBe(
+    expect(guest.memory.whyNotDirect).toBe(
       "dimm0-backend: its memory backend has share=off; ram0: its memory backend has share=off",
     );
     expect(await guest.memory.ranges()).toEqual([

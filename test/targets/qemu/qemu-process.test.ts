@@ -27,7 +27,7 @@ describe("parsers of procfs", () => {
     ]);
   });
 
-  it("reads mappings that have a file", () => {
+  it("reads mappings with and without a file", () => {
     const text = [
       "7fab6fc00000-7fabafc00000 rw-s 00001000 00:01 34                         /memfd:n1 (deleted)",
       "7fabaffff000-7fabeffff000 rw-p 00000000 00:00 0 ",
@@ -43,6 +43,15 @@ describe("parsers of procfs", () => {
         inode: 34n,
         path: "/memfd:n1 (deleted)",
       },
+      {
+        start: 0x7fabaffff000n,
+        end: 0x7fabeffff000n,
+        permissions: "rw-p",
+        offset: 0n,
+        inode: 0n,
+        path: "",
+      },
+      { start: 0x7ffc0n, end: 0x7ffd0n, permissions: "rw-p", offset: 0n, inode: 0n, path: "[stack]" },
     ]);
   });
 

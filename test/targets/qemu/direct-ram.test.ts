@@ -1,11 +1,11 @@
-import { mkdir, mkdtemp, rm, stat, symlink, truncate, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, open, rm, stat, symlink, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 
 import { QmpClient } from "../../../src/targets/qemu/qmp.ts";
-import { SharedBlock, SharedBlockError } from "../../../src/targets/qemu/shared-block.ts";
-import { lookForSharedRam } from "../../../src/targets/qemu/shared-ram.ts";
+import { RamFile, RamFileError } from "../../../src/targets/qemu/ram-file.ts";
+import { lookForDirectRam } from "../../../src/targets/qemu/direct-ram.ts";
 import { type FakeGuest, startFakeGuest } from "./fake-guest.ts";
 import type { Handler } from "./fake-qmp.ts";
 
@@ -76,10 +76,10 @@ async function procWith(socket: string, file: string, permissions = "rw-s", inod
   return proc;
 }
 
-describe("lookForSharedRam by path", () => {
+describe("lookForDirectRam by path", () => {
   it("believes a file whose pages are the guest's", async () => {
     const { qmp } = await guestWith("file");
-    const shared = await lookForSharedRam(qmp, { proc: join(root, "none") });
+    const shared = await lookForDirectRam(qmp, { proc: join(root, "none") });
     const bytes = new Uint8Array(4);
     shared.blocks.get("ram0")?.read(16n, bytes);
     expect(bytes).toEqual(Uint8Array.of(16, 17, 18, 19));
@@ -89,7 +89,7 @@ describe("lookForSharedRam by path", () => {
   it("does not believe another guest's file", async () => {
     const { qmp, fake } = await guestWith("file");
     fake.memory.set(5n, 99);
-    const found = await lookForSharedRam(qmp, { proc: join(root, "none") });
+    const found = await lookForDirectRam(qmp, { proc: join(root, "none") });
     expect(found.blocks.size).toBe(0);
     expect(found.missing.get("ram0")).toMatch(/".*ram" has other contents than the guest/);
   });
@@ -98,7 +98,7 @@ describe("lookForSharedRam by path", () => {
     const { qmp, fake, ram } = await guestWith("file");
     fake.memory.clear();
     await writeFile(ram, Buffer.alloc(BLOCK));
-    const found = await lookForSharedRam(qmp, { proc: join(root, "none") });
+    const found = await lookForDirectRam(qmp, { proc: join(root, "none") });
     expect(found.missing.get("ram0")).toContain("all zeros so far");
   });
 
@@ -109,55 +109,136 @@ describe("lookForSharedRam by path", () => {
   ])("says so when the file %s", async (_name, spoil, words) => {
     const { qmp, ram } = await guestWith("file");
     await spoil(ram);
-    const found = await lookForSharedRam(qmp, { proc: join(root, "none") });
+    const found = await lookForDirectRam(qmp, { proc: join(root, "none") });
     expect(found.missing.get("ram0")).toContain(words);
     expect(found.blocks.size).toBe(0);
   });
 
   it("says what would help with a memfd when /proc cannot be read", async () => {
     const { qmp } = await guestWith("memfd");
-    const found = await lookForSharedRam(qmp, { proc: join(root, "none") });
+    const found = await lookForDirectRam(qmp, { proc: join(root, "none") });
     expect(found.missing.get("ram0")).toContain("run as root or as QEMU's user");
   });
 });
 
-describe("lookForSharedRam by mapping", () => {
+describe("lookForDirectRam by mapping", () => {
   it("finds a memfd through the process's descriptors, zeros or not", async () => {
     const { qmp, fake, ram } = await guestWith("memfd", {}, RAMBLOCK);
     fake.memory.clear();
     await writeFile(ram, Buffer.alloc(BLOCK));
     const proc = await procWith(fake.path, ram);
-    const found = await lookForSharedRam(qmp, { proc });
+    const found = await lookForDirectRam(qmp, { proc });
     expect(found.missing).toEqual(new Map());
     found.blocks.get("ram0")?.write(BigInt(BLOCK - 2), Uint8Array.of(1, 2));
-    const again = await lookForSharedRam(qmp, { proc, known: found });
+    const again = await lookForDirectRam(qmp, { proc, known: found });
     expect(again.blocks.get("ram0")).toBe(found.blocks.get("ram0"));
     found.close();
   });
 
   it("does not take a private mapping for shared RAM", async () => {
     const { qmp, fake, ram } = await guestWith("memfd", {}, RAMBLOCK);
-    const found = await lookForSharedRam(qmp, { proc: await procWith(fake.path, ram, "rw-p") });
+    const found = await lookForDirectRam(qmp, { proc: await procWith(fake.path, ram, "rw-p") });
     expect(found.blocks.size).toBe(0);
   });
 
   it("does not take another file of the same name for the mapped one", async () => {
     const { qmp, fake, ram } = await guestWith("file", {}, RAMBLOCK);
-    const found = await lookForSharedRam(qmp, { proc: await procWith(fake.path, ram, "rw-s", 12345n) });
+    const found = await lookForDirectRam(qmp, { proc: await procWith(fake.path, ram, "rw-s", 12345n) });
     expect(found.missing.get("ram0")).toContain("is another file than QEMU has mapped");
   });
 });
 
-describe("SharedBlock", () => {
+describe("lookForDirectRam in QEMU's own memory", () => {
+  /** Low enough for a sparse file of that size to stand in for the process's memory. */
+  const LOW = 0x10000000n;
+  const LOW_RAMBLOCK = RAMBLOCK.replace("0x00007f0000000000", "0x0000000010000000");
+  const PRIVATE = { "query-memdev": () => [{ id: "ram0", size: BLOCK, share: false }] };
+  const mapping = (end = LOW + BigInt(BLOCK), permissions = "rw-p"): string =>
+    `${LOW.toString(16)}-${end.toString(16)} ${permissions} 00000000 00:00 0 \n`;
+
+  /** A guest with private RAM in a process whose memory has `ram` at `LOW`. */
+  async function privateGuest(
+    maps: string,
+    ram: Uint8Array = Buffer.from(Array.from({ length: 256 }, (_, at) => at)),
+  ): Promise<{
+    readonly qmp: QmpClient;
+    readonly fake: FakeGuest;
+    readonly proc: string;
+    readonly mem: string;
+  }> {
+    const { qmp, fake, ram: file } = await guestWith("file", PRIVATE, LOW_RAMBLOCK);
+    const proc = await procWith(fake.path, file);
+    await writeFile(join(proc, "4001/maps"), maps);
+    const mem = join(proc, "4001/mem");
+    const handle = await open(mem, "w");
+    await handle.write(ram, 0, ram.length, Number(LOW));
+    await handle.truncate(Number(LOW) + 2 * BLOCK);
+    await handle.close();
+    return { qmp, fake, proc, mem };
+  }
+
+  it("reads and writes private boot RAM there, never beyond the block, and keeps it open", async () => {
+    const { qmp, proc, mem } = await privateGuest(mapping());
+    const found = await lookForDirectRam(qmp, { proc });
+    expect(found.missing).toEqual(new Map());
+    expect(found.inProcess).toEqual(new Set(["ram0"]));
+    const block = found.blocks.get("ram0")!;
+    block.write(BigInt(BLOCK - 2), Uint8Array.of(1, 2));
+    expect(() => block.write(BigInt(BLOCK - 1), Uint8Array.of(1, 2))).toThrow(RamFileError);
+    const written = Buffer.alloc(4);
+    const handle = await open(mem, "r");
+    await handle.read(written, 0, 4, Number(LOW) + BLOCK - 2);
+    await handle.close();
+    expect(written).toEqual(Buffer.of(1, 2, 0, 0));
+    const again = await lookForDirectRam(qmp, { proc, known: found });
+    expect(again.blocks.get("ram0")).toBe(block);
+    found.close();
+  });
+
+  it("takes a block that lies in several adjacent mappings", async () => {
+    const half = LOW + BigInt(BLOCK / 2);
+    const rest = `${half.toString(16)}-${(LOW + BigInt(BLOCK)).toString(16)} rw-p 00000000 00:00 0 \n`;
+    const { qmp, proc } = await privateGuest(mapping(half) + rest);
+    const found = await lookForDirectRam(qmp, { proc });
+    expect(found.inProcess).toEqual(new Set(["ram0"]));
+    found.close();
+  });
+
+  it.each([
+    ["ends early", mapping(LOW + BigInt(BLOCK) - 4096n), "its memory backend has share=off"],
+    ["cannot be written", mapping(LOW + BigInt(BLOCK), "r--p"), "its memory backend has share=off"],
+  ])("does not use it where the mapping %s", async (_name, maps, words) => {
+    const { qmp, proc } = await privateGuest(maps);
+    const found = await lookForDirectRam(qmp, { proc });
+    expect(found.blocks.size).toBe(0);
+    expect(found.missing.get("ram0")).toBe(words);
+  });
+
+  it("does not believe what is not the guest's", async () => {
+    const { qmp, proc } = await privateGuest(mapping(), Buffer.alloc(256, 0xee));
+    const found = await lookForDirectRam(qmp, { proc });
+    expect(found.blocks.size).toBe(0);
+    expect(found.missing.get("ram0")).toContain("has other contents than the guest");
+  });
+
+  it("says why where it may not be opened", async () => {
+    const { qmp, proc, mem } = await privateGuest(mapping());
+    await rm(mem);
+    const found = await lookForDirectRam(qmp, { proc });
+    expect(found.missing.get("ram0")).toContain("share=off, and QEMU's own memory cannot be opened (ENOENT");
+  });
+});
+
+describe("RamFile", () => {
   it("never reads or writes beyond its file", async () => {
     const path = join(root, "block");
     await writeFile(path, Buffer.from("0123456789"));
-    const block = SharedBlock.open(path, 2n);
+    const block = RamFile.open(path, 2n);
     try {
       const bytes = Buffer.alloc(4);
       block.read(1n, bytes);
       expect(bytes.toString()).toBe("3456");
-      expect(() => block.read(6n, bytes)).toThrow(SharedBlockError);
+      expect(() => block.read(6n, bytes)).toThrow(RamFileError);
       expect(() => block.write(5n, Buffer.from("xxxx"))).toThrow("ends before offset 0x9");
       block.write(4n, Buffer.from("xxxx"));
       expect((await stat(path)).size).toBe(10);
@@ -168,6 +249,6 @@ describe("SharedBlock", () => {
   });
 
   it("refuses what is no file", () => {
-    expect(() => SharedBlock.open("/dev/null", 0n)).toThrow('"/dev/null" is not a file');
+    expect(() => RamFile.open("/dev/null", 0n)).toThrow('"/dev/null" is not a file');
   });
 });
