@@ -7,6 +7,7 @@ import { GUEST_KDUMP_HOTPLUG, GUEST_NODE } from "../../src/lab/node.ts";
 import { OWN_PROGRAM_MAIN } from "../../src/lab/fetch/own-program.ts";
 import { QemuGuest } from "../../src/targets/qemu/guest.ts";
 import { type CliJson, cliJson, fieldsOf } from "./cli.ts";
+import { FULL_LOAD } from "./full-load.ts";
 import { openLab } from "./lab.ts";
 
 const DIMM = 1n << 30n;
@@ -73,8 +74,9 @@ describe("Linux 6.1 from inside", async () => {
   afterAll(() => lab?.close());
 
   it.skipIf(!lab)("is told as from outside: with a DIMM, to nobody, locked down", async () => {
-    await using guest = await lab!.bootLoaded({ ramMiB: 1536, load: "kexec_file_load" });
-    const loaded = await loadedThenGrown(guest);
+    const append = "lockdown=integrity";
+    await using guest = await lab!.bootLoaded({ ramMiB: 1536, load: "kexec_file_load", append });
+    const locked = await loadedThenGrown(guest);
     const inspected = await run(guest, [GUEST_KDUMP_HOTPLUG, "inspect", "local", "--json"]);
     expect(inspected.code).toBe(0);
     expect(fieldsOf(inspected.json["image"])["headers"]).toHaveProperty("0.kind", "cpu-note");
@@ -84,17 +86,13 @@ describe("Linux 6.1 from inside", async () => {
     expect(nobody).toMatchObject({ code: 3, stderr: "", json: { verdict: "unknown" } });
     expect(nobody.json["reason"]).toMatch(/read it as root/);
 
-    const lockdown = "/sys/kernel/security/lockdown";
-    const kdump = fieldsOf(loaded.json["kdump"]);
-    expect(kdump["lockdown"]).toBe("none");
-    expect(kdump["repair"]).toEqual({ permitted: true, reason: null });
-    await guest.agent.output(`echo integrity > ${lockdown}`);
-    const locked = await both(guest);
-    expect(locked.json).toMatchObject({
-      verdict: "inaccurate",
-      kdump: { lockdown: "integrity", repair: { permitted: false } },
-    });
-    await guest.agent.output(`echo confidentiality > ${lockdown}`);
+    expect(locked.json["kdump"]).toMatchObject({ lockdown: "integrity", repair: { permitted: false } });
+    const kept = await run(guest, [GUEST_KDUMP_HOTPLUG, "keep", "local", "--once", "--json", ...FULL_LOAD]);
+    expect(kept).toMatchObject({ code: 0, json: { verdict: "accurate", installed: { way: "full-load" } } });
+    expect(fieldsOf(kept.json["installed"])["reason"]).toContain("locked down");
+    expect((await both(guest)).json).toMatchObject({ verdict: "accurate" });
+
+    await guest.agent.output("echo confidentiality > /sys/kernel/security/lockdown");
     const hidden = await inside(guest);
     expect(hidden).toMatchObject({ code: 3, stderr: "", json: { verdict: "unknown" } });
     expect(hidden.json["reason"]).toMatch(/kcore may not be opened \(EPERM\): .*lockdown=confidentiality/);
@@ -108,7 +106,10 @@ describe("Linux 6.1 from inside", async () => {
     const unloaded = await both(guest);
     expect(unloaded).toMatchObject({
       code: 3,
-      json: { verdict: "not-loaded", kdump: { crashLoaded: false } },
+      json: {
+        verdict: "not-loaded",
+        kdump: { crashLoaded: false, lockdown: "none", repair: { permitted: true, reason: null } },
+      },
     });
     expect(unloaded.json["reason"]).toMatch(/^Crash memory \(256 MiB\) is reserved, but no capture kernel/);
     await guest.agent.finish("guest");

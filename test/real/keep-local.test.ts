@@ -17,7 +17,6 @@ import {
   waitUntilOnline,
 } from "../../src/lab/guest-actions.ts";
 import { GuestProcess, runProgram, text } from "../../src/lab/guest-process.ts";
-import { GUEST_CAPTURE_INITRAMFS, GUEST_VMLINUZ } from "../../src/lab/initramfs.ts";
 import { GUEST_KDUMP_HOTPLUG } from "../../src/lab/node.ts";
 import { auditJson } from "../../src/report/audit.ts";
 import type { PhysicalRange } from "../../src/layout/range.ts";
@@ -27,6 +26,7 @@ import { QemuMachine } from "../../src/targets/qemu/machine.ts";
 import { plugCpu } from "../../src/targets/qemu/plug.ts";
 import { nodeSha256 } from "../../src/targets/sha256.ts";
 import { fieldsOf } from "./cli.ts";
+import { FULL_LOAD } from "./full-load.ts";
 import { type Lab, openLab } from "./lab.ts";
 
 const GIB = 1n << 30n;
@@ -34,11 +34,6 @@ const GIB = 1n << 30n;
 const LIMIT_MS = 240_000;
 const BOOT_CPUS = 2;
 const AUTO_ONLINE = "/sys/devices/system/memory/auto_online_blocks";
-const FULL_LOAD = Object.entries({
-  "--kernel": GUEST_VMLINUZ,
-  "--initrd": GUEST_CAPTURE_INITRAMFS,
-  "--command-line": "console=ttyS0 nr_cpus=1 reset_devices irqpoll panic=5 acpi_no_memhotplug",
-}).flat();
 
 /** One guest, with the agent in it and two connections from outside. */
 class Kept implements AsyncDisposable {
