@@ -13,6 +13,7 @@ import { openLab } from "./lab.ts";
 const DIMM = 1n << 30n;
 const LIMIT_MS = 240_000;
 const NOBODY = 65_534;
+const LOCKDOWN = "/sys/kernel/security/lockdown";
 
 async function run(guest: LabGuest, argv: readonly string[]): Promise<CliJson> {
   const { status, stdout, stderr } = await runProgram(guest.agent, argv, LIMIT_MS);
@@ -74,9 +75,8 @@ describe("Linux 6.1 from inside", async () => {
   afterAll(() => lab?.close());
 
   it.skipIf(!lab)("is told as from outside: with a DIMM, to nobody, locked down", async () => {
-    const append = "lockdown=integrity";
-    await using guest = await lab!.bootLoaded({ ramMiB: 1536, load: "kexec_file_load", append });
-    const locked = await loadedThenGrown(guest);
+    await using guest = await lab!.bootLoaded({ ramMiB: 1536, load: "kexec_file_load" });
+    const loaded = await loadedThenGrown(guest);
     const inspected = await run(guest, [GUEST_KDUMP_HOTPLUG, "inspect", "local", "--json"]);
     expect(inspected.code).toBe(0);
     expect(fieldsOf(inspected.json["image"])["headers"]).toHaveProperty("0.kind", "cpu-note");
@@ -86,16 +86,37 @@ describe("Linux 6.1 from inside", async () => {
     expect(nobody).toMatchObject({ code: 3, stderr: "", json: { verdict: "unknown" } });
     expect(nobody.json["reason"]).toMatch(/read it as root/);
 
-    expect(locked.json["kdump"]).toMatchObject({ lockdown: "integrity", repair: { permitted: false } });
-    const kept = await run(guest, [GUEST_KDUMP_HOTPLUG, "keep", "local", "--once", "--json", ...FULL_LOAD]);
-    expect(kept).toMatchObject({ code: 0, json: { verdict: "accurate", installed: { way: "full-load" } } });
-    expect(fieldsOf(kept.json["installed"])["reason"]).toContain("locked down");
-    expect((await both(guest)).json).toMatchObject({ verdict: "accurate" });
+    expect(loaded.json["kdump"]).toMatchObject({
+      lockdown: "none",
+      repair: { permitted: true, reason: null },
+    });
+    await guest.agent.output(`echo integrity > ${LOCKDOWN}`);
+    const locked = await both(guest);
+    expect(locked.json).toMatchObject({
+      verdict: "inaccurate",
+      kdump: { lockdown: "integrity", repair: { permitted: false } },
+    });
+    // The lab's firmware has no keys, so that the kernel takes Debian's own signature for none: nothing may be loaded.
+    const keep = [GUEST_KDUMP_HOTPLUG, "keep", "local", "--once", ...FULL_LOAD];
+    const { status, stdout, stderr } = await runProgram(guest.agent, keep, LIMIT_MS);
+    expect({ status, stdout: text(stdout) }).toEqual({ status: 1, stdout: "" });
+    expect(text(stderr)).toMatch(/locked down \(integrity\) and does not accept that file \(EPERM\)/);
+    expect(inCommon(await both(guest))).toEqual(inCommon(locked));
 
-    await guest.agent.output("echo confidentiality > /sys/kernel/security/lockdown");
+    await guest.agent.output(`echo confidentiality > ${LOCKDOWN}`);
     const hidden = await inside(guest);
     expect(hidden).toMatchObject({ code: 3, stderr: "", json: { verdict: "unknown" } });
     expect(hidden.json["reason"]).toMatch(/kcore may not be opened \(EPERM\): .*lockdown=confidentiality/);
+    await guest.agent.finish("guest");
+  });
+
+  it.skipIf(!lab)("tells of a kernel that was locked down when it booted", async () => {
+    await using guest = await lab!.boot({ ramMiB: 1536, append: "lockdown=integrity" });
+    const bare = await both(guest);
+    expect(bare).toMatchObject({
+      code: 3,
+      json: { verdict: "not-loaded", kdump: { lockdown: "integrity", repair: { permitted: false } } },
+    });
     await guest.agent.finish("guest");
   });
 

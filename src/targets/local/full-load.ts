@@ -8,7 +8,7 @@ import { PAGE_SIZE } from "../../image/bytes.ts";
 import { parseBzImage, SETUP_HEADER_BYTES } from "./bzimage.ts";
 import type { CaptureFiles } from "./capture-facts.ts";
 import { KexecRefusedError } from "./kexec-error.ts";
-import { loadFiles } from "./kexec-file-load.ts";
+import { loadFiles, tryKernelFile } from "./kexec-file-load.ts";
 import type { SystemCalls } from "./system-calls.ts";
 
 /** What the kernel puts before the command line: `elfcorehdr=0x… ` (MAX_ELFCOREHDR_STR_LEN). */
@@ -19,6 +19,12 @@ const READ_AT_ONCE = 1024 * 1024;
 export interface FullLoad extends AsyncDisposable {
   /** Bytes of crash memory that kernel and initrd take at least. */
   readonly bytes: number;
+  /**
+   * Finds out, without touching the capture image, whether the kernel accepts the kernel file: see {@link tryKernelFile}.
+   *
+   * @throws {KexecError} of its answer.
+   */
+  tryKernel(): void;
   /**
    * Loads them; the event loop stands still meanwhile (see {@link loadFiles}).
    *
@@ -61,6 +67,7 @@ export async function prepareFullLoad(
       );
     return {
       bytes,
+      tryKernel: () => tryKernelFile(calls, kernel.fd),
       load: () => {
         if (opened.length === 0) throw new KexecRefusedError("Cannot load: the files were closed");
         return loadFiles(calls, {

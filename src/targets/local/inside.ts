@@ -8,7 +8,7 @@ import type { FullLoad, InsideLook, InsideMachine } from "../../keeper/inside-ma
 import { auditLocal } from "./audit.ts";
 import { readKdumpFacts } from "./facts.ts";
 import { findCaptureFiles, type GivenCapture } from "./capture-files.ts";
-import { prepareFullLoad } from "./full-load.ts";
+import { type FullLoad as PreparedLoad, prepareFullLoad } from "./full-load.ts";
 import { KexecError, KexecRefusedError } from "./kexec-error.ts";
 import { prepareLoad } from "./kexec-load.ts";
 import { kexecRefusals } from "./kexec-permission.ts";
@@ -82,8 +82,37 @@ export class LocalInside implements InsideMachine {
       return { files: found, load: await prepareFullLoad(this.#calls, found, Number(crashSize)) };
     });
     await using _ = load;
+    await this.#tryWhereSigned(load, files.kernel);
     const callMs = await this.#retry("kexec_file_load", () => load.load());
     return { callMs, source: files.source };
+  }
+
+  /**
+   * A kernel that is locked down loads only what is signed by a key that it trusts, and finds that out when it has let go
+   * of the loaded image. So where there is one, the file is tried first.
+   *
+   * @throws {KexecRefusedError}
+   */
+  async #tryWhereSigned({ tryKernel }: Pick<PreparedLoad, "tryKernel">, kernel: string): Promise<void> {
+    const { lockdown, crashLoaded } = await readKdumpFacts(this.#machine.tree);
+    if (lockdown === undefined || lockdown === "none" || crashLoaded !== true) return;
+    const cannot = `Cannot load ${kernel}: the kernel is locked down (${lockdown})`;
+    if ((await this.#machine.tree.readText("/sys/kernel/kexec_loaded"))?.trim() !== "0")
+      throw new KexecRefusedError(
+        `${cannot}, and whether it accepts that file can only be tried where nothing is loaded for "kexec -e" (/sys/kernel/kexec_loaded): unload that; the image that is loaded stays`,
+      );
+    try {
+      await this.#retry("kexec_file_load", () => {
+        tryKernel();
+        return 0;
+      });
+    } catch (error) {
+      if (!(error instanceof KexecError)) throw error;
+      throw new KexecRefusedError(
+        `${cannot} and does not accept that file (${error.code}): give one that is signed by a key it trusts; the image that is loaded stays`,
+        { cause: error },
+      );
+    }
   }
 
   /** Calls `changed` whenever memory or CPUs may have changed. */

@@ -12,6 +12,7 @@ export interface KexecFiles {
   readonly commandLine: string;
 }
 
+const KEXEC_FILE_UNLOAD = 1;
 const KEXEC_FILE_ON_CRASH = 2;
 const KEXEC_FILE_NO_INITRAMFS = 4;
 
@@ -36,4 +37,20 @@ export function loadFiles(calls: SystemCalls, { kernel, initrd, commandLine }: K
   );
   if (errno !== 0) throw new KexecError("kexec_file_load", "a kernel file", errno);
   return milliseconds;
+}
+
+/**
+ * Finds out whether the kernel accepts a kernel file, signature and all, without touching the capture image: by loading it
+ * as what the next `kexec -e` would start, and unloading that. For who knows that nothing is loaded as such.
+ *
+ * A load over the capture image is no way to find out: the kernel lets go of the image first, and looks at signatures
+ * then (kexec_file_load, kernel/kexec_file.c; a 6.1 guest in lockdown had no image any more after EPERM).
+ *
+ * @throws {KexecError} of the answer.
+ */
+export function tryKernelFile(calls: SystemCalls, kernel: number): void {
+  const text = Buffer.of(0);
+  const { errno } = calls.invoke("kexec_file_load", kernel, -1, text.length, text, KEXEC_FILE_NO_INITRAMFS);
+  if (errno !== 0) throw new KexecError("kexec_file_load", "a kernel file to try it", errno);
+  calls.invoke("kexec_file_load", -1, -1, 0, 0, KEXEC_FILE_UNLOAD);
 }

@@ -19,10 +19,21 @@ const ERRNO: Readonly<Record<KexecErrno, number>> = { EBUSY: 16, EINVAL: 22, EAD
 const ARCHITECTURE = 0xffff_0000n;
 const SEGMENT = 32;
 
+const KEXEC_FILE_ON_CRASH = 2n;
+
+/** Whether it is about the capture image. */
+function isLoad({ name, args }: MadeCall): boolean {
+  if (name !== "kexec_file_load") return name === "kexec_load";
+  const flags = args.at(-1);
+  return flags instanceof Uint8Array || (BigInt(flags ?? 0) & KEXEC_FILE_ON_CRASH) !== 0n;
+}
+
 /** What a test does in the middle of things. */
 export interface Hooks {
   /** Right before a call; an errno is its answer, and nothing is called. */
   before?: (call: MadeCall) => number | undefined;
+  /** In place of a call that has nothing to do with the capture image; its answer is an errno. */
+  tried?: (call: MadeCall) => number;
   /** Right after one that succeeded, before anybody looks. */
   after?: (call: MadeCall) => void;
 }
@@ -76,14 +87,19 @@ export class InsideSim implements AsyncDisposable {
     return (await this.keeper.confirm()) ?? installed;
   }
 
-  /** The calls that would have loaded something. */
+  /** The calls that would have loaded a capture image. */
   get loads(): readonly string[] {
-    return this.calls.made.map(({ name }) => name).filter((name) => name.startsWith("kexec"));
+    return this.calls.made.filter(isLoad).map(({ name }) => name);
   }
 
   #answer(call: MadeCall): number | undefined {
     if (!call.name.startsWith("kexec")) return undefined;
-    const answer = this.hooks.before?.(call) ?? this.#load(call);
+    if (!isLoad(call)) return this.hooks.tried?.(call) ?? 0;
+    const refusal = this.hooks.before?.(call);
+    // The kernel lets go of the loaded image before it looks at the files (kexec_file_load, kernel/kexec_file.c).
+    if (call.name === "kexec_file_load" && refusal !== undefined && refusal !== ERRNO.EBUSY)
+      this.machine.unload();
+    const answer = refusal ?? this.#load(call);
     if (answer === 0) this.hooks.after?.(call);
     copyMemory(this.machine, this.tree);
     return answer;

@@ -15,6 +15,7 @@ async function simOf(text: string): Promise<InsideSim> {
 /** What a panic now gives. */
 const outcome = (): string => sim.machine.judge().outcome;
 
+const EPERM = 1;
 const EBUSY = 16;
 const EINVAL = 22;
 
@@ -172,6 +173,47 @@ describe("a load in full", () => {
     expect(installed).toMatchObject({ way: "full-load" });
     expect(installed).toHaveProperty("reason", expect.stringContaining(reason));
     expect(sim.loads).toEqual(["kexec_file_load"]);
+    expect(outcome()).toBe("complete");
+  });
+
+  const LOCKED = ["/sys/kernel/security/lockdown", "none [integrity] confidentiality\n"] as const;
+
+  test.each<[string, () => Promise<unknown>, RegExp, number]>([
+    [
+      "does not accept the kernel file",
+      async () => (sim.hooks.tried = () => EPERM),
+      /locked down \(integrity\) and does not accept that file \(EPERM\).*the image that is loaded stays/s,
+      1,
+    ],
+    [
+      "cannot be asked",
+      async () => await sim.tree.write("/sys/kernel/kexec_loaded", "1\n"),
+      /nothing is loaded for "kexec -e".*the image that is loaded stays/s,
+      0,
+    ],
+  ])("is not made where a kernel that is locked down %s", async (_, arrange, words, tries) => {
+    await simOf("6.1");
+    sim.machine.plugDimm(BLOCK);
+    await sim.refresh();
+    await sim.tree.write(...LOCKED);
+    await arrange();
+    sim.hooks.before = () => EPERM;
+    await expect(sim.keeper.update()).rejects.toThrow(words);
+    expect(sim.loads).toEqual([]);
+    expect(sim.calls.made.filter(({ name }) => name.startsWith("kexec"))).toHaveLength(tries);
+    // It lacks the DIMM, but it is there.
+    expect(outcome()).toBe("incomplete");
+  });
+
+  test("is made where a kernel that is locked down accepts the file, which is not left loaded for kexec -e", async () => {
+    await simOf("6.1");
+    sim.machine.plugDimm(BLOCK);
+    await sim.refresh();
+    await sim.tree.write(...LOCKED);
+    expect((await sim.keeper.update()).installed).toMatchObject({ way: "full-load" });
+    const flags = sim.calls.made.filter(({ name }) => name === "kexec_file_load").map(({ args }) => args[4]);
+    const [onCrash, unload, noInitramfs] = [2, 1, 4];
+    expect(flags).toEqual([noInitramfs, unload, onCrash | noInitramfs]);
     expect(outcome()).toBe("complete");
   });
 

@@ -42,6 +42,7 @@ export async function copyMachine(machine: SimulatedMachine, tree: TempTree): Pr
   await tree.remove("sys");
   for (const top of ["/proc", "/sys"]) await copyFiles(machine, tree, top);
   await tree.write("/proc/sys/kernel/kexec_load_disabled", "0\n");
+  await tree.write("/sys/kernel/kexec_loaded", "0\n");
   await tree.write("/sys/kernel/security/lockdown", "[none] integrity confidentiality\n");
   await tree.write("/proc/kallsyms", kallsyms(machine));
   const { levels, gibPages } = machine.blueprint.paging;
