@@ -1,6 +1,7 @@
 /**
  * `npm run bench`: prints a table, or with `--json` one document. A benchmark, not a test: it always ends with 0.
- * `--pure`: without guests; `--inside`: with ways to keep a machine from inside; `--huge`: with 480 GiB plugged, which
+ * `--pure`: without guests; `--inside`: with ways to keep a machine from inside; `--storm`: with a
+ * storm of uevents at the agent; `--huge`: with 480 GiB plugged, which
  * takes 9 GiB of memory.
  */
 import { arch, cpus } from "node:os";
@@ -12,6 +13,7 @@ import { benchHeaders, benchRangeSets } from "./pure.ts";
 import { benchRemovals } from "./removals.ts";
 import { benchRules, benchSimulation } from "./simulation.ts";
 import { type Measurement, verdict } from "./stats.ts";
+import { benchStorm } from "./storm.ts";
 
 const ms = (value: number): string => (value < 0.1 ? value.toFixed(4) : value.toFixed(2));
 const json = process.argv.includes("--json");
@@ -40,6 +42,11 @@ if (process.argv.includes("--inside")) {
     rows.push(...inside.measurements);
     lines.push(...inside.lines);
   }
+}
+if (process.argv.includes("--storm")) {
+  const storm = await benchStorm(say);
+  rows.push(...storm.measurements);
+  lines.push(...storm.lines);
 }
 if (process.argv.includes("--huge")) {
   // As in the RFC, and as near to its 480 DIMMs as QEMU, which has 256 slots, can come.

@@ -47,13 +47,18 @@ export class InsideSim implements AsyncDisposable {
   readonly hooks: Hooks = {};
   readonly #local: LocalMachine;
 
-  private constructor(machine: SimulatedMachine, tree: TempTree, calls: SystemCalls) {
+  private constructor(
+    machine: SimulatedMachine,
+    tree: TempTree,
+    calls: SystemCalls,
+    treeAt: (root: string) => RootTree,
+  ) {
     this.machine = machine;
     this.tree = tree;
     this.calls = new AnsweredCalls(calls, (call) => this.#answer(call));
     // Files that change while they are looked at, as those of a running kernel do.
     this.#local = new LocalMachine({
-      tree: new RootTree(tree.root, true),
+      tree: treeAt(tree.root),
       host: { platform: "linux", arch: "x64" },
     });
     const inside = new LocalInside(this.#local, this.calls, {
@@ -66,8 +71,12 @@ export class InsideSim implements AsyncDisposable {
   /** Milliseconds, for the agent's waiting between loads. */
   now = 0;
 
-  static async of(machine: SimulatedMachine): Promise<InsideSim> {
-    const sim = new InsideSim(machine, await TempTree.make(), await loadSystemCalls());
+  /** @param treeAt the agent's view of the files. */
+  static async of(
+    machine: SimulatedMachine,
+    treeAt: (root: string) => RootTree = (root) => new RootTree(root, true),
+  ): Promise<InsideSim> {
+    const sim = new InsideSim(machine, await TempTree.make(), await loadSystemCalls(), treeAt);
     const small = bzImage((view) => view.setUint32(0x260, 0x10_0000, true));
     await sim.tree.write("vmlinuz", small);
     // It is looked for below the root, and opened where it is named.
