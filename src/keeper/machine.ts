@@ -115,10 +115,28 @@ export interface UnpluggableMachine extends Machine {
 /** Carried by errors that say that the machine itself was lost: it has ended, or does not answer any more. */
 export interface LossMark {
   readonly machineLost: true;
+  /** It has not been seen to end: it only does not answer. */
+  readonly machineSilent?: true;
+}
+
+/** Carried by errors that say that there is no such machine now; it may be started later. */
+export interface AbsenceMark {
+  readonly machineAbsent: boolean;
 }
 
 /** Whether `error`, or one of those that it is made of, is the loss of the machine. */
 export function isLoss(error: unknown): boolean {
   if (error instanceof AggregateError) return error.errors.some(isLoss);
   return error instanceof Error && "machineLost" in error && error.machineLost === true;
+}
+
+/** Whether `error` is the loss of a machine that does not answer, and may be there all the same. */
+export function isSilence(error: unknown): boolean {
+  if (error instanceof AggregateError) return error.errors.some(isSilence);
+  return error instanceof Error && "machineSilent" in error && error.machineSilent === true;
+}
+
+/** Whether `error` says that there is no such machine now. */
+export function isAbsence(error: unknown): boolean {
+  return error instanceof Error && "machineAbsent" in error && error.machineAbsent === true;
 }

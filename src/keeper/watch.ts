@@ -1,4 +1,5 @@
 /** Keeps one machine's header true for as long as it is wanted: every change only says "look again". */
+import { setTimeout as delay } from "node:timers/promises";
 import { type Audit, isCorrectable } from "./audit.ts";
 import type { CaptureImage } from "../image/locate.ts";
 import type { InstallReport } from "./install.ts";
@@ -45,6 +46,8 @@ export interface WatchOptions<I = InstallReport> {
   readonly verifyAfterMs?: number;
   /** Milliseconds between two hashes where nothing changes. Default 60,000. */
   readonly verifyEveryMs?: number;
+  /** What is done without a reason may take this part of the time: 20 is a twentieth, the default. */
+  readonly lookShare?: number;
   /** Milliseconds, monotonic. */
   readonly now?: () => number;
 }
@@ -54,6 +57,12 @@ const VERIFY_AFTER_MS = 250;
 const VERIFY_EVERY_MS = 60_000;
 /** A look that takes long (all RAM is searched where nothing is loaded) may take this share of the time. */
 const LOOK_SHARE = 20;
+/** However long it takes, this much later there is another one, ms. */
+const LONGEST_PAUSE_MS = 300_000;
+/** Where changes come without end, the hash is that late at most, ms. */
+const OVERDUE_MS = 30_000;
+/** Who is called in vain again and again comes later and later, up to this, ms: a flood of events takes no processor. */
+const CALMEST_MS = 100;
 
 /**
  * Watches until `signal` is aborted.
@@ -61,6 +70,8 @@ const LOOK_SHARE = 20;
  * At most one look is under way, and the next one covers everything that came meanwhile. What is installed is read
  * back at once; that the whole image would pass purgatory is hashed when no change has come for a moment, so that no
  * change has to wait for it.
+ *
+ * The options for how often are read each time, and may change meanwhile.
  *
  * @throws what says that the machine is lost, and whatever was under way when `signal` was aborted and failed.
  */
@@ -70,8 +81,9 @@ export async function watch<I>(
   options: WatchOptions<I>,
 ): Promise<void> {
   const { signal, onEvent, now = () => performance.now() } = options;
-  const { lookEveryMs = LOOK_EVERY_MS, verifyAfterMs = VERIFY_AFTER_MS } = options;
-  const verifyEveryMs = options.verifyEveryMs ?? VERIFY_EVERY_MS;
+  const { verifyAfterMs = VERIFY_AFTER_MS } = options;
+  const resting = (tookMs: number, atLeastMs: number): number =>
+    Math.max(atLeastMs, Math.min(LONGEST_PAUSE_MS, (options.lookShare ?? LOOK_SHARE) * tookMs));
   const doorbell = new Doorbell();
   using _ = machine.onChange(() => doorbell.ring(now()));
   const onAbort = (): void => doorbell.wake();
@@ -79,16 +91,22 @@ export async function watch<I>(
   const told = new Told(onEvent);
   /** When the image is to be hashed. */
   let verifyAt = now();
+  /** Grows with each call that was in vain. */
+  let calmMs = 0;
   try {
     while (!signal.aborted) {
+      if (calmMs > 0) await pause(calmMs, signal);
       const changedAt = doorbell.take();
-      const startedAt = now();
+      let startedAt = now();
       try {
-        if (changedAt === undefined && startedAt >= verifyAt) {
-          const audit = await unlessRung(doorbell, async (stop) => await verified(keeper, stop));
+        const overdue = startedAt >= verifyAt + OVERDUE_MS;
+        if (overdue || (changedAt === undefined && startedAt >= verifyAt)) {
+          const verify = async (stop: AbortSignal): Promise<Audit> => await verified(keeper, stop);
+          const audit = overdue ? await verify(signal) : await unlessRung(doorbell, verify);
           if (audit === undefined) continue;
           told.verdict(audit);
-          verifyAt = now() + verifyEveryMs;
+          verifyAt = now() + resting(now() - startedAt, options.verifyEveryMs ?? VERIFY_EVERY_MS);
+          startedAt = now();
         }
         const { before, installed } = await keeper.update();
         told.success();
@@ -100,17 +118,28 @@ export async function watch<I>(
         }
         // Anything that is news has to be borne out by a hash, soon.
         if (installed || told.isNews(before)) verifyAt = Math.min(verifyAt, now() + verifyAfterMs);
+        calmMs = installed || changedAt === undefined ? 0 : calmer(calmMs);
       } catch (error) {
         if (signal.aborted || isLoss(error) || !(error instanceof Error)) throw error;
         told.failure(error);
+        calmMs = changedAt === undefined ? 0 : calmer(calmMs);
       }
-      const pause = Math.max(lookEveryMs, LOOK_SHARE * (now() - startedAt));
+      const rest = resting(now() - startedAt, options.lookEveryMs ?? LOOK_EVERY_MS);
       // Who was told to stop during the look is not to wait for the next one.
-      if (!signal.aborted) await doorbell.wait(Math.max(1, Math.min(pause, verifyAt - now())));
+      if (!signal.aborted) await doorbell.wait(Math.max(1, Math.min(rest, verifyAt - now())));
     }
   } finally {
     signal.removeEventListener("abort", onAbort);
   }
+}
+
+function calmer(ms: number): number {
+  return Math.min(CALMEST_MS, Math.max(1, 2 * ms));
+}
+
+/** Waits, or until `signal` is aborted. */
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  await delay(ms, undefined, { signal }).catch(() => undefined);
 }
 
 /** A verdict that has been hashed, and the hash that the next install needs. */

@@ -29,6 +29,8 @@ import { removableCpus, removableDimms } from "./unplug.ts";
 export interface QemuMachineOptions extends QemuGuestOptions {
   /** Keeps every other keeper away from this QEMU until it is closed; else only during each pause. */
   readonly alone?: boolean;
+  /** How long until QEMU is asked again for what it has no event for; default 8 ms. */
+  readonly pollEveryMs?: (() => number) | undefined;
 }
 
 /** The machine behind one QMP socket. Close it. */
@@ -41,11 +43,18 @@ export class QemuMachine implements PluggableMachine, UnpluggableMachine, Watche
   readonly #lock: AsyncDisposable | undefined;
   #interrupted = false;
   #slots: Promise<unknown> | undefined;
+  readonly #pollEveryMs: (() => number) | undefined;
 
-  private constructor(name: string, guest: QemuGuest, lock: AsyncDisposable | undefined) {
+  private constructor(
+    name: string,
+    guest: QemuGuest,
+    lock: AsyncDisposable | undefined,
+    pollEveryMs: (() => number) | undefined,
+  ) {
     this.name = name;
     this.guest = guest;
     this.#lock = lock;
+    this.#pollEveryMs = pollEveryMs;
   }
 
   /**
@@ -57,7 +66,7 @@ export class QemuMachine implements PluggableMachine, UnpluggableMachine, Watche
     const guest = await QemuGuest.open(path, options);
     try {
       const lock = options.alone === true ? await guest.memory.lock.take() : undefined;
-      return new QemuMachine(`qmp:${path}`, guest, lock);
+      return new QemuMachine(`qmp:${path}`, guest, lock, options.pollEveryMs);
     } catch (error) {
       await guest.close();
       throw error;
@@ -98,7 +107,7 @@ export class QemuMachine implements PluggableMachine, UnpluggableMachine, Watche
   }
 
   onChange(changed: () => void): Disposable {
-    return watchDevices(this.guest, changed);
+    return watchDevices(this.guest, changed, this.#pollEveryMs);
   }
 
   async paused<T>(work: () => Promise<T>): Promise<PausedWork<T>> {

@@ -1,5 +1,5 @@
 /** Errors of a QMP connection. Each class says at which moment it is raised. */
-import type { LossMark } from "../../keeper/machine.ts";
+import type { AbsenceMark, LossMark } from "../../keeper/machine.ts";
 
 /** Anything that goes wrong between us and a QMP socket. */
 export class QmpError extends Error {
@@ -14,15 +14,17 @@ export class QmpError extends Error {
 export type QmpConnectErrorKind = "absent" | "refused" | "not-qmp" | "busy" | "not-a-socket" | "denied";
 
 /** Raised by `QmpClient.connect` only: no usable QMP session came about. */
-export class QmpConnectError extends QmpError {
+export class QmpConnectError extends QmpError implements AbsenceMark {
   override readonly name: string = "QmpConnectError";
   readonly kind: QmpConnectErrorKind;
   readonly path: string;
+  readonly machineAbsent: boolean;
 
   constructor(kind: QmpConnectErrorKind, path: string, sentence: string, options?: ErrorOptions) {
     super(sentence, options);
     this.kind = kind;
     this.path = path;
+    this.machineAbsent = kind === "absent" || kind === "refused";
   }
 }
 
@@ -53,6 +55,7 @@ export class QmpClosedError extends QmpError implements LossMark {
 export class QmpTimeoutError extends QmpError implements LossMark {
   override readonly name: string = "QmpTimeoutError";
   readonly machineLost = true;
+  readonly machineSilent = true;
   readonly timeoutMs: number;
 
   constructor(sentence: string, timeoutMs: number) {

@@ -33,7 +33,7 @@ const SENTENCES: Readonly<Record<QmpConnectErrorKind, (path: string) => string>>
 export function busySentence(path: string): string {
   return (
     `"${path}" accepts the connection but sends no QMP greeting: another client holds it ` +
-    `(a QMP socket serves one at a time); end that client, or add a second -qmp socket to QEMU`
+    `(a QMP socket serves one at a time), or QEMU stands still; end that client, or add a second -qmp socket to QEMU`
   );
 }
 

@@ -19,13 +19,21 @@ const TELLING: ReadonlySet<string> = new Set([
   "RESUME",
 ]);
 
-/** Calls `changed` after each of them, and when somebody has to see that QEMU does not answer any more. */
-export function watchDevices(guest: QemuGuest, changed: () => void): Disposable {
+/**
+ * Calls `changed` after each of them, and when somebody has to see that QEMU does not answer any more.
+ *
+ * @param pollMs how long until QEMU is asked again, for those who watch many.
+ */
+export function watchDevices(
+  guest: QemuGuest,
+  changed: () => void,
+  pollMs: () => number = () => POLL_MS,
+): Disposable {
   const forget = guest.qmp.onEvent(({ event }) => {
     if (TELLING.has(event)) changed();
   });
   const ended = new AbortController();
-  poll(guest, changed, ended.signal).catch(changed);
+  poll(guest, changed, pollMs, ended.signal).catch(changed);
   return {
     [Symbol.dispose]: () => {
       forget();
@@ -34,10 +42,16 @@ export function watchDevices(guest: QemuGuest, changed: () => void): Disposable 
   };
 }
 
-async function poll(guest: QemuGuest, changed: () => void, ended: AbortSignal): Promise<void> {
+async function poll(
+  guest: QemuGuest,
+  changed: () => void,
+  pollMs: () => number,
+  ended: AbortSignal,
+): Promise<void> {
   let known = await devices(guest);
   while (!ended.aborted) {
-    await delay(POLL_MS);
+    await delay(pollMs());
+    if (ended.aborted) return;
     const now = await devices(guest);
     if (now !== known) changed();
     known = now;
