@@ -1,4 +1,5 @@
 /** What a command needs of the process it runs in: output, talk, interruption. */
+import type { ServedMachine } from "../keeper/service/kept.ts";
 
 /** One command's surroundings. */
 export interface Context {
@@ -10,6 +11,26 @@ export interface Context {
   readonly progress?: ((line: string) => void) | undefined;
   /** Aborts on Ctrl-C and SIGTERM. */
   readonly signal: AbortSignal;
+  /** Calls `again` on SIGHUP, which ends a command otherwise. @returns ends that. */
+  readonly onHangup?: ((again: () => void) => Disposable) | undefined;
+  /** The whole command line, for those who hand it on; set by `run`. */
+  readonly args?: readonly string[] | undefined;
+  /** Runs another command line with other surroundings, to its end; set by `run`. */
+  readonly run?: ((args: readonly string[], context: Context) => Promise<number>) | undefined;
+  /** The machine of a keeper that has it open, in place of one that would be opened: the command came from elsewhere. */
+  readonly machine?: (() => Promise<ServedMachine>) | undefined;
+}
+
+/** Thrown to end a command that a keeper has carried out. */
+export class CarriedOut extends Error {
+  override readonly name = "CarriedOut";
+  /** Its exit code. */
+  readonly code: number;
+
+  constructor(code: number) {
+    super("A keeper carried the command out");
+    this.code = code;
+  }
 }
 
 /** Prints `value` as one JSON document. */

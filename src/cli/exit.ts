@@ -9,6 +9,7 @@ import { FullLoadError } from "../keeper/inside.ts";
 import { isLoss } from "../keeper/machine.ts";
 import { PlugSizeError, UnfinishedPlugError } from "../keeper/plug.ts";
 import { UnfinishedRemovalError, UnknownDeviceError } from "../keeper/unplug.ts";
+import { ServiceConfigError } from "../keeper/service/config.ts";
 import { SimulationError } from "../simulation/error.ts";
 import { HeaderFileError } from "../targets/file.ts";
 import { PlugError } from "../targets/qemu/plug.ts";
@@ -87,6 +88,7 @@ export function exitOfError(error: unknown): number {
     return EXIT.usage;
   if (error instanceof QmpConnectError)
     return error.kind === "busy" || error.kind === "denied" ? EXIT.unknown : EXIT.usage;
+  if (error instanceof ServiceConfigError) return EXIT.usage;
   if (error instanceof PlugSizeError || error instanceof UnknownDeviceError) return EXIT.usage;
   const unfinished = error instanceof UnfinishedPlugError || error instanceof UnfinishedRemovalError;
   if (isLoss(error) || (unfinished && isLoss(error.cause))) return EXIT.lost;

@@ -29,6 +29,7 @@ import { hintsOf, type ReachOptions, type RootOptions, type WhereOptions } from 
 
 /** Options of `keep`. */
 export interface KeepOptions extends WhereOptions, GivenCapture, RootOptions, ReachOptions {
+  readonly config?: string;
   readonly once?: true;
   readonly dryRun?: true;
   readonly install?: true;

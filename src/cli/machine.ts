@@ -1,19 +1,15 @@
 /** Opens the machine of a TARGET for one command, and lets go of it properly on Ctrl-C. */
-import type { PluggableMachine, UnpluggableMachine, WatchedMachine } from "../keeper/machine.ts";
+import type { ServedMachine } from "../keeper/service/kept.ts";
 import { nodeSha256 } from "../targets/sha256.ts";
 import { QemuMachine } from "../targets/qemu/machine.ts";
 import { SimulatedTarget } from "../targets/simulated/machine.ts";
 import { parseTarget, TargetError } from "../targets/target.ts";
+import { byKeeper } from "./by-keeper.ts";
 import type { Context } from "./context.ts";
 import type { ReachOptions } from "./options.ts";
 
 /** A machine that a command works on, whatever kind it is. */
-export interface OpenMachine extends PluggableMachine, UnpluggableMachine, WatchedMachine, AsyncDisposable {
-  /**
-   * Lets a pause that is under way come to its end, and permits no other one. For Ctrl-C.
-   */
-  interrupt(): Promise<void>;
-}
+export type OpenMachine = ServedMachine;
 
 /** What a command does with a machine: one that changes it keeps other keepers away from it. */
 export type Purpose = "look" | "change";
@@ -23,6 +19,8 @@ export type Purpose = "look" | "change";
  *
  * On Ctrl-C a pause that is under way ends first, then the connection is closed and `work` ends with an error.
  * What that error is does not matter, except where the guest could not be brought back: see `run`.
+ *
+ * @throws {CarriedOut} where a keeper has the machine: then it did the command's work.
  */
 export async function withMachine<T>(
   context: Context,
@@ -48,13 +46,27 @@ async function openMachine(
   context: Context,
   text: string,
   purpose: Purpose,
-  { throughQemu }: ReachOptions,
+  reach: ReachOptions,
+): Promise<OpenMachine> {
+  // Before anybody is asked: what cannot be understood is told by who was given it.
+  parseTarget(text);
+  if (context.machine) return await context.machine();
+  await byKeeper(context, text);
+  return await openTarget(text, { signal: context.signal }, purpose, reach);
+}
+
+/** Opens the machine that `text` names, for one who closes it. */
+export async function openTarget(
+  text: string,
+  options: { readonly signal: AbortSignal; readonly pollEveryMs?: () => number },
+  purpose: Purpose = "change",
+  { throughQemu }: ReachOptions = {},
 ): Promise<OpenMachine> {
   const target = parseTarget(text);
   switch (target.kind) {
     case "qmp":
       return await QemuMachine.open(target.path, {
-        signal: context.signal,
+        ...options,
         alone: purpose === "change",
         access: throughQemu ? "gdb" : "auto",
       });

@@ -4,10 +4,17 @@ import { readFile } from "node:fs/promises";
 import { Interrupted } from "./context.ts";
 import { run } from "./run.ts";
 
+/** How long output may take to be read after that, ms. */
+const LEFTOVERS_MS = 500;
+
 const controller = new AbortController();
+let onHangup: (() => void) | undefined;
 for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
-  // Every further signal is answered by what the first one started: a guest must not be left paused.
-  process.on(name, () => controller.abort(new Interrupted(`Interrupted by ${name}`)));
+  process.on(name, () => {
+    if (name === "SIGHUP" && onHangup) onHangup();
+    // Every further signal is answered by what the first one started: a guest must not be left paused.
+    else controller.abort(new Interrupted(`Interrupted by ${name}`));
+  });
 }
 // A reader that closes the pipe (head) is no reason to leave a guest in the middle.
 process.stdout.on("error", () => undefined);
@@ -24,6 +31,12 @@ process.exitCode = await run(
     say: (line) => process.stderr.write(`${line}\n`),
     progress: process.stderr.isTTY ? (line) => process.stderr.write(`\r\x1b[K${line}`) : undefined,
     signal: controller.signal,
+    onHangup: (again) => {
+      onHangup = again;
+      return { [Symbol.dispose]: () => (onHangup = undefined) };
+    },
   },
   version,
 );
+// Who was interrupted has done all that has to be done: what still waits for an answer is not waited for.
+if (controller.signal.aborted) setTimeout(() => process.exit(), LEFTOVERS_MS).unref();

@@ -1,19 +1,25 @@
 /** Runs one command line: output, errors as one sentence, the exit code. */
 import { CommanderError, type Command } from "commander";
 import { printable } from "../report/text.ts";
-import type { Context } from "./context.ts";
+import { CarriedOut, type Context } from "./context.ts";
 import { ending, EXIT } from "./exit.ts";
 import { buildProgram } from "./program.ts";
 
 /** @returns the exit code; never throws. */
-export async function run(args: readonly string[], context: Context, version: string): Promise<number> {
+export async function run(args: readonly string[], surroundings: Context, version: string): Promise<number> {
   let code: number = EXIT.yes;
+  const context: Context = {
+    ...surroundings,
+    args,
+    run: async (others, theirs) => await run(others, theirs, version),
+  };
   const program = await buildProgram(context, version, (wanted) => (code = wanted), args[0]);
   configure(program, context);
   try {
     await program.parseAsync(args, { from: "user" });
     return code;
   } catch (thrown) {
+    if (thrown instanceof CarriedOut) return thrown.code;
     if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? EXIT.yes : EXIT.usage;
     const { text, code: ended } = ending(thrown, context.signal.aborted);
     context.say(text.split("\n").map(printable).join("\n"));

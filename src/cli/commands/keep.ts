@@ -1,14 +1,14 @@
 /** `keep TARGET`: make the header true, and keep it true; `--once`: make it true and end. */
 import { Command } from "commander";
 import { Keeper } from "../../keeper/keeper.ts";
-import { watch } from "../../keeper/watch.ts";
 import { reconciledJson, reconciledText } from "../../report/audit.ts";
-import { OUTSIDE_INSTALLS } from "../../report/watch.ts";
 import { nodeSha256 } from "../../targets/sha256.ts";
 import { LOCAL, LOOK_TARGET_HELP } from "../../targets/target.ts";
 import { type Context, printJson } from "../context.ts";
-import { EXIT, exitOfVerdict } from "../exit.ts";
-import { eventPrinter, keepLocal, type KeepOptions, refuseInsideOptions } from "../keep-local.ts";
+import { EXIT, exitOfVerdict, UsageError } from "../exit.ts";
+import { keepForeground } from "../keep-foreground.ts";
+import { keepLocal, type KeepOptions, refuseInsideOptions } from "../keep-local.ts";
+import { isService, keepService } from "../keep-service.ts";
 import { withMachine } from "../machine.ts";
 import {
   captureCommandLineOption,
@@ -25,7 +25,11 @@ import {
 export function keepCommand(context: Context, exit: (code: number) => void): Command {
   return new Command("keep")
     .description("make what the capture kernel would be told true, without unloading it, and keep it true")
-    .argument("<target>", LOOK_TARGET_HELP)
+    .argument("[target...]", `${LOOK_TARGET_HELP}; PATH may be a pattern`)
+    .option(
+      "--config <file>",
+      "keep what is listed in this JSON file too, and read it again on SIGHUP: targets, lookEverySeconds",
+    )
     .option("--once", "look once, install the difference, verify, and end")
     .addOption(headerAddressOption())
     .addOption(crashMemoryOption())
@@ -41,18 +45,23 @@ export function keepCommand(context: Context, exit: (code: number) => void): Com
     .addOption(captureCommandLineOption())
     .addOption(throughQemuOption())
     .addOption(jsonOption())
-    .action(async (target: string, options: KeepOptions) => {
+    .addHelpText("after", SERVICE_HELP)
+    .action(async (targets: readonly string[], options: KeepOptions) => {
+      const [target] = targets;
+      if (target === undefined && options.config === undefined)
+        throw new UsageError("error: missing required argument 'target' (or --config FILE)");
+      if (target === undefined || isService(targets, options.config)) {
+        refuseSingleOptions(options);
+        exit(await keepService(context, targets, options));
+        return;
+      }
       if (target === LOCAL) {
         exit(await keepLocal(context, options));
         return;
       }
       refuseInsideOptions(target, options);
       if (!options.once) {
-        await withMachine(context, target, "change", options, async (machine) => {
-          const keeper = new Keeper(machine, nodeSha256, hintsOf(options));
-          const onEvent = eventPrinter(context, target, options, OUTSIDE_INSTALLS);
-          await watch(machine, keeper, { onEvent, signal: context.signal });
-        });
+        await keepForeground(context, target, options);
         exit(EXIT.interrupted);
         return;
       }
@@ -63,4 +72,27 @@ export function keepCommand(context: Context, exit: (code: number) => void): Com
       else context.print(reconciledText(target, result));
       exit(exitOfVerdict(result.after.verdict));
     });
+}
+
+const SERVICE_HELP = `
+One plain TARGET is kept until its guest ends (exit code 128). Several, a pattern such as 'qmp:/run/guests/*.sock', or
+--config make a service: guests that end are waited for, others are taken in as they come, and only SIGTERM or Ctrl-C
+ends it. While a guest is kept, audit, inspect, plug and unplug of it are carried out by its keeper.
+`;
+
+/** @throws {UsageError} where an option for one machine was given to a service. */
+function refuseSingleOptions(options: KeepOptions): void {
+  const { once, headerAddress, crashMemory } = options;
+  refuseInsideOptions("a service", options);
+  const given = Object.entries({
+    "--once": once,
+    "--header-address": headerAddress,
+    "--crash-memory": crashMemory,
+  })
+    .filter(([, value]) => value !== undefined)
+    .map(([name]) => name);
+  if (given.length > 0)
+    throw new UsageError(
+      `${given.join(", ")}: only for one TARGET; several, a pattern and --config make a service: leave it out`,
+    );
 }
