@@ -20,7 +20,11 @@ export async function run(args: readonly string[], surroundings: Context, versio
     return code;
   } catch (thrown) {
     if (thrown instanceof CarriedOut) return thrown.code;
-    if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? EXIT.yes : EXIT.usage;
+    if (thrown instanceof CommanderError) {
+      if (thrown.exitCode === 0) return EXIT.yes;
+      // To a monitoring system 2 is an alarm.
+      return args.includes("--nagios") ? EXIT.unknown : EXIT.usage;
+    }
     const { text, code: ended } = ending(thrown, context.signal.aborted);
     context.say(text.split("\n").map(printable).join("\n"));
     return ended;

@@ -141,6 +141,7 @@ export class ControlServer<K> implements AsyncDisposable {
       const kept = this.#closing ? undefined : await this.#keeper.find(target);
       answer(socket, { kept: kept !== undefined });
       if (kept === undefined) return;
+      signal.throwIfAborted();
       const output = {
         print: (text: string) => answer(socket, { print: text }),
         say: (line: string) => answer(socket, { say: line }),

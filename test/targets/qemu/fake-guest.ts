@@ -3,7 +3,14 @@ import { writeFileSync } from "node:fs";
 import type { Socket } from "node:net";
 
 import { type FakeGdb, type Reaction, startFakeGdb } from "./fake-gdb.ts";
-import { eventLine, type FakePeer, type Handler, Refusal, startFakeQmp } from "./fake-qmp.ts";
+import {
+  eventLine,
+  type FakePeer,
+  type Handler,
+  type PeerOptions,
+  Refusal,
+  startFakeQmp,
+} from "./fake-qmp.ts";
 
 export interface FakeGuest extends FakePeer {
   readonly log: string[];
@@ -18,7 +25,7 @@ export interface FakeGuest extends FakePeer {
   onWrite: (() => void) | undefined;
 }
 
-export interface FakeGuestOptions {
+export interface FakeGuestOptions extends PeerOptions {
   readonly status?: string;
   readonly gdb?: Reaction;
   /** Replaces or adds handlers. */
@@ -28,6 +35,10 @@ export interface FakeGuestOptions {
   readonly gdbserver?: string;
   /** What `info ramblock` prints; by default the older form, without addresses. */
   readonly ramblock?: string;
+  /** What memory holds, in place of {@link FakeGuest.memory}; `gdb` has to answer for it too then. */
+  readonly peek?: (address: bigint, length: number) => Uint8Array;
+  /** Called when the "guest" stops and when it runs again. */
+  readonly onState?: (running: boolean) => void;
 }
 
 const MTREE = `FlatView #0
@@ -55,11 +66,14 @@ export async function startFakeGuest(options: FakeGuestOptions = {}): Promise<Fa
     if (state.running === running) return;
     state.running = running;
     state.status = running ? "running" : "paused";
+    options.onState?.(running);
     clock += 250;
     qmpSocket?.write(eventLine(running ? "RESUME" : "STOP", clock));
   };
   const bytesAt = (address: bigint, length: number): Buffer =>
-    Buffer.from(Array.from({ length }, (_, index) => memory.get(address + BigInt(index)) ?? 0));
+    options.peek
+      ? Buffer.from(options.peek(address, length))
+      : Buffer.from(Array.from({ length }, (_, index) => memory.get(address + BigInt(index)) ?? 0));
 
   const openGdb = (path: string): void => {
     gdbFilename = `disconnected:unix:${path},server=on`;
@@ -111,7 +125,7 @@ export async function startFakeGuest(options: FakeGuestOptions = {}): Promise<Fa
     }).join("");
   };
 
-  const peer = await startFakeQmp({
+  const handlers: Readonly<Record<string, Handler>> = {
     "query-status": (_args, socket) => {
       qmpSocket = socket;
       return { ...state };
@@ -160,7 +174,8 @@ export async function startFakeGuest(options: FakeGuestOptions = {}): Promise<Fa
       return monitor(String(args["command-line"]));
     },
     ...options.handlers,
-  });
+  };
+  const peer = await startFakeQmp(handlers, options);
   const guest: FakeGuest = {
     ...peer,
     state,

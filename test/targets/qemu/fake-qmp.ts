@@ -17,10 +17,10 @@ export interface FakePeer {
   readonly stop: () => Promise<void>;
 }
 
-/** Listens and hands each connection to `serve`. */
-export async function startPeer(serve: (socket: Socket) => void): Promise<FakePeer> {
+/** Listens and hands each connection to `serve`. @param at where; in a directory of its own unless told. */
+export async function startPeer(serve: (socket: Socket) => void, at?: string): Promise<FakePeer> {
   const directory = await mkdtemp(join(tmpdir(), "kdh-test-"));
-  const path = join(directory, "socket");
+  const path = at ?? join(directory, "socket");
   const connections: Socket[] = [];
   const server: Server = createServer((socket) => {
     connections.push(socket);
@@ -71,16 +71,30 @@ export const SILENCE: unique symbol = Symbol("silence");
 export const eventLine = (event: string, microseconds: number = 0): string =>
   `${stringifyQmp({ event, data: {}, timestamp: { seconds: 100, microseconds } })}\r\n`;
 
+/** How a peer listens. */
+export interface PeerOptions {
+  /** Where; in a directory of its own unless told. */
+  readonly path?: string;
+  /** As QEMU does: who comes while somebody else is there is not greeted until that one has gone. */
+  readonly exclusive?: boolean;
+  /** Leaves `log` empty: where thousands of commands come. */
+  readonly silent?: boolean;
+}
+
 /** A peer that greets, negotiates and answers by `handlers`; anything else is CommandNotFound. */
 export async function startFakeQmp(
   handlers: Readonly<Record<string, Handler>>,
+  { path, exclusive, silent }: PeerOptions = {},
 ): Promise<FakePeer & { readonly log: string[] }> {
   const log: string[] = [];
+  let present: Promise<void> = Promise.resolve();
   const peer = await startPeer((socket) => {
-    socket.write(GREETING);
+    const before = present;
+    if (exclusive) present = new Promise((resolve) => socket.once("close", () => resolve()));
+    void before.then(() => socket.writable && socket.write(GREETING));
     onCommands(socket, (command) => {
       const line = command.arguments["command-line"];
-      if (command.execute !== "qmp_capabilities") {
+      if (command.execute !== "qmp_capabilities" && !silent) {
         log.push(typeof line === "string" ? `hmp:${line}` : command.execute);
       }
       const handler = command.execute === "qmp_capabilities" ? () => ({}) : handlers[command.execute];
@@ -94,6 +108,6 @@ export async function startFakeQmp(
         socket.write(`${stringifyQmp(reply)}\r\n`);
       }
     });
-  });
+  }, path);
   return { ...peer, log };
 }
