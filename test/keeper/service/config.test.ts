@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { parseServiceConfig, ServiceConfigError } from "../../../src/keeper/service/config.ts";
 
+const noX = (target: string): string | undefined => (target === "x" ? "expected qmp:PATH" : undefined);
 const ok = (): undefined => undefined;
 const parse = (value: unknown): unknown => parseServiceConfig(JSON.stringify(value), "/etc/k.json", ok);
 
@@ -61,9 +62,7 @@ describe("a configuration", () => {
   test("that is no JSON, or has two faults, or a target that is none, says so", () => {
     expect(() => parseServiceConfig("{", "/k", ok)).toThrow(/^\/k: it is no JSON: .+/);
     expect(() => parse({ targets: 1, listen: 2 })).toThrow(/targets: .*; listen: /);
-    const problem = (target: string): string | undefined =>
-      target === "x" ? "expected qmp:PATH" : undefined;
-    expect(() => parseServiceConfig('{"targets":["a","x"]}', "/k", problem)).toThrow(
+    expect(() => parseServiceConfig('{"targets":["a","x"]}', "/k", noX)).toThrow(
       "/k: targets[1]: expected qmp:PATH",
     );
   });

@@ -6,7 +6,8 @@ import type { PausedWork } from "../../../src/keeper/machine.ts";
 import type { ServiceEvent } from "../../../src/keeper/service-event.ts";
 import type { ServedMachine } from "../../../src/keeper/service/kept.ts";
 import { Service, type ServiceOptions } from "../../../src/keeper/service/service.ts";
-import { named } from "../../../src/keeper/service/source.ts";
+import { type Listed, named, type TargetSource } from "../../../src/keeper/service/source.ts";
+import type { MachineLayout } from "../../../src/layout/machine.ts";
 import { nodeSha256 } from "../../../src/targets/sha256.ts";
 import { FakeTarget } from "../fake-target.ts";
 
@@ -14,6 +15,7 @@ import { FakeTarget } from "../fake-target.ts";
 export class ServedFake extends FakeTarget implements ServedMachine {
   opened = 0;
   closed = 0;
+  looks = 0;
   interrupted = false;
   /** Where it is set, a pause takes this long. */
   pauseMs = 0;
@@ -34,6 +36,11 @@ export class ServedFake extends FakeTarget implements ServedMachine {
     this.tell();
   }
 
+  override async layout(): Promise<MachineLayout> {
+    this.looks++;
+    return await super.layout();
+  }
+
   override async paused<T>(work: () => Promise<T>): Promise<PausedWork<T>> {
     if (this.interrupted) throw new Error("Interrupted before the pause");
     const pause = super.paused(async () => {
@@ -51,6 +58,27 @@ export class ServedFake extends FakeTarget implements ServedMachine {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.closed++;
+  }
+}
+
+/** A pattern whose targets a test chooses. */
+export class Listing implements TargetSource {
+  #listed: ((targets: readonly Listed[]) => void) | undefined;
+  readonly #first: readonly Listed[] | undefined;
+
+  /** @param first listed at once. */
+  constructor(first?: readonly Listed[]) {
+    this.#first = first;
+  }
+
+  watch(listed: (targets: readonly Listed[]) => void): Disposable {
+    this.#listed = listed;
+    if (this.#first) listed(this.#first);
+    return { [Symbol.dispose]: () => (this.#listed = undefined) };
+  }
+
+  list(...targets: readonly Listed[]): void {
+    this.#listed?.(targets);
   }
 }
 

@@ -1,9 +1,9 @@
 /** Many targets at once: what happens to one is nothing to the others. */
 import { setTimeout as delay } from "node:timers/promises";
 import { describe, expect, test, vi } from "vitest";
-import type { Listed } from "../../../src/keeper/service/source.ts";
+import { named } from "../../../src/keeper/service/source.ts";
 import { armedWith, dump, slots } from "../fake-target.ts";
-import { Host, ServedFake } from "./served-fake.ts";
+import { Host, Listing, ServedFake } from "./served-fake.ts";
 
 describe("targets of a service", () => {
   test("are each found, judged, and corrected as they change", async () => {
@@ -66,17 +66,8 @@ describe("targets of a service", () => {
 
   test("are tried later and later, up to a limit, and at once where the socket is another one", async () => {
     const times: number[] = [];
-    let listed: (targets: readonly Listed[]) => void = () => undefined;
-    await using host = new Host({
-      retryMs: [10, 5000],
-      source: () => ({
-        watch: (list) => {
-          listed = list;
-          list([{ target: "qmp:/a", token: "1" }]);
-          return { [Symbol.dispose]: () => undefined };
-        },
-      }),
-    });
+    const listing = new Listing([{ target: "qmp:/a", token: "1" }]);
+    await using host = new Host({ retryMs: [10, 5000], source: () => listing });
     host.opening = () => {
       times.push(performance.now());
       return undefined;
@@ -88,7 +79,7 @@ describe("targets of a service", () => {
     expect(gaps.map((gap, i) => gap >= 10 * 2 ** i - 1)).toEqual([true, true, true, true]);
     host.start("qmp:/a");
     const poked = performance.now();
-    listed([{ target: "qmp:/a", token: "2" }]);
+    listing.list({ target: "qmp:/a", token: "2" });
     await host.until("qmp:/a", "found");
     expect(performance.now() - poked).toBeLessThan(150);
   });
@@ -180,12 +171,7 @@ describe("what is wanted", () => {
     await using host = new Host({
       source: (written) => {
         if (written === "nonsense") throw new Error("expected qmp:PATH");
-        return {
-          watch: (listed) => {
-            listed([{ target: written, token: "" }]);
-            return { [Symbol.dispose]: () => undefined };
-          },
-        };
+        return named(written);
       },
     });
     host.start("qmp:/a");
@@ -196,21 +182,14 @@ describe("what is wanted", () => {
   });
 
   test("comes and goes behind a pattern; a guest whose socket's name goes is kept until it ends", async () => {
-    let listed: (targets: readonly Listed[]) => void = () => undefined;
-    await using host = new Host({
-      source: () => ({
-        watch: (list) => {
-          listed = list;
-          return { [Symbol.dispose]: () => undefined };
-        },
-      }),
-    });
+    const listing = new Listing();
+    await using host = new Host({ source: () => listing });
     host.service.keep(["qmp:/run/*"]);
     expect(host.service.targets).toEqual([]);
     const machine = host.start("qmp:/run/a");
-    listed([{ target: "qmp:/run/a", token: "1" }]);
+    listing.list({ target: "qmp:/run/a", token: "1" });
     await host.until("qmp:/run/a", "accurate");
-    listed([]);
+    listing.list();
     machine.add(slots(0));
     machine.tell();
     await host.until("qmp:/run/a", "installed");
@@ -218,7 +197,7 @@ describe("what is wanted", () => {
     await host.until("qmp:/run/a", "gone");
     await vi.waitUntil(() => host.service.targets.length === 0);
     expect(machine.opened).toBe(1);
-    listed([{ target: "qmp:/run/a", token: "2" }]);
+    listing.list({ target: "qmp:/run/a", token: "2" });
     await host.until("qmp:/run/a", "found", 2);
   });
 });
@@ -230,12 +209,9 @@ describe("the end of a service", () => {
     host.service.keep(["qmp:/a"]);
     await host.until("qmp:/a", "accurate");
     machine.pauseMs = 200;
-    let begun = (): void => undefined;
-    const pausing = new Promise<void>((resolve) => (begun = resolve));
-    machine.beforePause.push(begun);
     machine.add(slots(0));
     machine.tell();
-    await pausing;
+    await vi.waitUntil(() => !machine.running, { interval: 2 });
     const started = performance.now();
     expect(await host.service.stop(20)).toEqual(["qmp:/a"]);
     expect(performance.now() - started).toBeLessThan(2000);
@@ -266,12 +242,7 @@ describe("a flood of changes", () => {
     host.service.keep(["qmp:/flooded", "qmp:/other"]);
     await host.until("qmp:/flooded", "accurate");
     await host.until("qmp:/other", "accurate");
-    let looks = 0;
-    const { layout } = flooded;
-    flooded.layout = async () => {
-      looks++;
-      return await layout.call(flooded);
-    };
+    flooded.looks = 0;
     const reactions: number[] = [];
     const started = performance.now();
     let told = 0;
@@ -289,7 +260,7 @@ describe("a flood of changes", () => {
     }
     expect(told).toBeGreaterThanOrEqual(29_000);
     // One each 100 ms once it is calm, and those until then.
-    expect(looks).toBeLessThan(60);
+    expect(flooded.looks).toBeLessThan(60);
     await vi.waitUntil(() => reactions.length === 5);
     expect(Math.max(...reactions)).toBeLessThan(100);
     expect(dump(other)).toEqual(armedWith(other, [slots(0, 5)]));

@@ -134,7 +134,7 @@ describe("a command that a keeper carries out", () => {
     socket.write('{"protocol":1,"request":"run","target":"qmp:/a","args":[]}\n');
     await new Promise((resolve) => socket.once("data", resolve));
     socket.destroy();
-    await vi.waitUntil(() => ended);
+    await vi.waitFor(() => expect(ended).toBe(true));
   });
 
   test("is ended with its keeper, and told so", async () => {
@@ -171,7 +171,7 @@ describe("what is no request", () => {
     ["garbage\n", /no JSON/],
     ['{"protocol":2,"request":"list"}\n', /\(protocol 1\) does not know: protocol: /],
     ['{"protocol":1,"request":"format-disk"}\n', /does not know/],
-    [`${"x".repeat(70_000)}`, /longer than/],
+    ["x".repeat(70_000), /longer than/],
     ['{"protocol":1,"request":"run","target":"qmp:/a","args":[]}\n'.repeat(2), /second command/],
   ])("%# is refused, and the keeper goes on", async (text, words) => {
     const path = await serve(async (_, __, { signal }) => {

@@ -70,10 +70,9 @@ export async function startFakeGuest(options: FakeGuestOptions = {}): Promise<Fa
     clock += 250;
     qmpSocket?.write(eventLine(running ? "RESUME" : "STOP", clock));
   };
-  const bytesAt = (address: bigint, length: number): Buffer =>
-    options.peek
-      ? Buffer.from(options.peek(address, length))
-      : Buffer.from(Array.from({ length }, (_, index) => memory.get(address + BigInt(index)) ?? 0));
+  const bytesAt = (address: bigint, length: number): Uint8Array =>
+    options.peek?.(address, length) ??
+    Buffer.from(Array.from({ length }, (_, index) => memory.get(address + BigInt(index)) ?? 0));
 
   const openGdb = (path: string): void => {
     gdbFilename = `disconnected:unix:${path},server=on`;

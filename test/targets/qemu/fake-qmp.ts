@@ -77,6 +77,8 @@ export interface PeerOptions {
   readonly path?: string;
   /** As QEMU does: who comes while somebody else is there is not greeted until that one has gone. */
   readonly exclusive?: boolean;
+  /** While it is true nobody is greeted and nothing is answered, as by a QEMU that was sent SIGSTOP. */
+  readonly stands?: () => boolean;
   /** Leaves `log` empty: where thousands of commands come. */
   readonly silent?: boolean;
 }
@@ -84,15 +86,16 @@ export interface PeerOptions {
 /** A peer that greets, negotiates and answers by `handlers`; anything else is CommandNotFound. */
 export async function startFakeQmp(
   handlers: Readonly<Record<string, Handler>>,
-  { path, exclusive, silent }: PeerOptions = {},
+  { path, exclusive, silent, stands }: PeerOptions = {},
 ): Promise<FakePeer & { readonly log: string[] }> {
   const log: string[] = [];
   let present: Promise<void> = Promise.resolve();
   const peer = await startPeer((socket) => {
     const before = present;
     if (exclusive) present = new Promise((resolve) => socket.once("close", () => resolve()));
-    void before.then(() => socket.writable && socket.write(GREETING));
+    void before.then(() => socket.writable && !stands?.() && socket.write(GREETING));
     onCommands(socket, (command) => {
+      if (stands?.()) return;
       const line = command.arguments["command-line"];
       if (command.execute !== "qmp_capabilities" && !silent) {
         log.push(typeof line === "string" ? `hmp:${line}` : command.execute);

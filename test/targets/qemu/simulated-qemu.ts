@@ -21,7 +21,7 @@ export interface SimulatedQemu {
 }
 
 /** Smallest machine that a kernel fits into. */
-export const SMALL = "6.1,ram=256M,crash=16M";
+export const SMALL = "6.1,ram=209M,crash=16M";
 
 const hex = (value: bigint): string => value.toString(16).padStart(16, "0");
 
@@ -134,12 +134,13 @@ export async function startSimulatedQemu(
     mtree,
     gdb,
     peek: (address, length) => memory.peek(address, length),
+    ...options,
     onState: (now) => {
       running = now;
       if (now) machine.resume();
       else machine.pause();
+      options.onState?.(now);
     },
-    ...options,
     handlers: { ...handlers, ...options.handlers },
   });
   return {
