@@ -232,13 +232,13 @@ describe("keep of one plain target", PATIENT, () => {
   });
 });
 
-describe("keep --config", PATIENT, () => {
-  const config = async (value: unknown): Promise<string> => {
-    const path = join(directory, "keep.json");
-    await writeFile(path, typeof value === "string" ? value : JSON.stringify(value));
-    return path;
-  };
+async function config(value: unknown): Promise<string> {
+  const path = join(directory, "keep.json");
+  await writeFile(path, typeof value === "string" ? value : JSON.stringify(value));
+  return path;
+}
 
+describe("keep --config", PATIENT, () => {
   test("is read again on SIGHUP; a bad one is refused, and the one before is kept", async () => {
     for (const name of ["a.sock", "b.sock"]) await start(name);
     const path = await config({ targets: [target("a.sock")], lookEverySeconds: 0.5 });

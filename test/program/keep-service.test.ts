@@ -27,7 +27,7 @@ afterEach(async () => {
 });
 
 /** One guest only: what holds two pretended QEMUs is one process, and so one QEMU to the keeper's lock. */
-async function guest(options: Parameters<typeof startSimulatedQemu>[1] = {}): Promise<SimulatedQemu> {
+async function startGuest(options: Parameters<typeof startSimulatedQemu>[1] = {}): Promise<SimulatedQemu> {
   const started = await startSimulatedQemu(SMALL, { path: join(directory, "a.sock"), ...options });
   guests.push(started);
   return started;
@@ -62,7 +62,7 @@ const PATIENT = { timeout: 180_000 };
 
 describe("a keeper and who asks it, in two processes", PATIENT, () => {
   it("carries out audit, plug and unplug, and tells monitoring of all", async () => {
-    const { machine, path } = await guest();
+    const { machine, path } = await startGuest();
     const keep = start("keep", `qmp:${join(directory, "*.sock")}`);
     const { until } = follow(keep);
     await until(/a\.sock: accurate/);
@@ -94,7 +94,7 @@ describe("a keeper and who asks it, in two processes", PATIENT, () => {
   it("brings an install that SIGTERM comes into to its end, and ends within 2 s", async () => {
     let keep: CliRun | undefined;
     let signalled = 0;
-    const { machine, fake, plug } = await guest({
+    const { machine, fake, plug } = await startGuest({
       onState: (running) => {
         if (running || machine.dimms.length === 0 || keep === undefined) return;
         signalled ||= performance.now();
@@ -115,7 +115,7 @@ describe("a keeper and who asks it, in two processes", PATIENT, () => {
 
   it("ends within 2 s where QEMU does not answer", async () => {
     let stands = false;
-    await guest({ stands: () => stands });
+    await startGuest({ stands: () => stands });
     const keep = start("keep", `qmp:${join(directory, "*.sock")}`);
     const { until } = follow(keep);
     await until(/a\.sock: accurate/);
@@ -128,7 +128,7 @@ describe("a keeper and who asks it, in two processes", PATIENT, () => {
   });
 
   it("reads its configuration again on SIGHUP and keeps the old one where it is bad", async () => {
-    await guest();
+    await startGuest();
     const config = join(directory, "keep.json");
     await writeFile(config, JSON.stringify({ targets: [`qmp:${join(directory, "b.sock")}`] }));
     const keep = start("keep", "--config", config);
@@ -141,10 +141,12 @@ describe("a keeper and who asks it, in two processes", PATIENT, () => {
     keep.child.kill("SIGHUP");
     await until(/a\.sock: accurate/);
     await until(/b\.sock: gone: it is not wanted any more/);
+    keep.child.kill("SIGTERM");
+    expect((await keep.result).code).toBe(130);
   });
 
   it("that was killed leaves a socket that is in nobody's way", async () => {
-    const { path } = await guest();
+    const { path } = await startGuest();
     const killed = start("keep", `qmp:${path}`);
     await follow(killed).until(/accurate/);
     killed.child.kill("SIGKILL");
