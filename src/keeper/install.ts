@@ -13,6 +13,7 @@ import type { PhysicalMemory } from "../image/memory.ts";
 import { planMove } from "../image/move.ts";
 import { planInstall, type PlannedWrite, type WritePlan } from "../image/plan.ts";
 import { encodeRegions } from "../image/purgatory.ts";
+import { endedWith, intend, type Logged } from "./install-log.ts";
 import type { Machine } from "./machine.ts";
 
 /** CPU notes that are looked at in the pause: a panic fills those of all CPUs, and each look costs time. */
@@ -58,6 +59,7 @@ function keyOf(image: CaptureImage, digest: Uint8Array): string {
 /**
  * Installs `wanted` into the image of `machine`.
  *
+ * @param logged who is told before and after, and why.
  * @throws {ImageError} `changed` where the machine changed the image meanwhile (nothing was written: look again),
  * and what {@link planInstall} throws.
  */
@@ -66,8 +68,9 @@ export async function install(
   image: CaptureImage,
   wanted: CoreHeader,
   prefix: DigestPrefix | undefined,
+  logged?: Logged,
 ): Promise<InstallReport> {
-  return carryOut(machine, image, await planInstall(machine.memory, image, wanted, prefix));
+  return carryOut(machine, image, await planInstall(machine.memory, image, wanted, prefix), logged);
 }
 
 /**
@@ -81,12 +84,32 @@ export async function move(
   sha256: Sha256,
   image: CaptureImage,
   wanted: CoreHeader,
+  logged?: Logged,
 ): Promise<InstallReport> {
-  return carryOut(machine, image, await planMove(machine.memory, sha256, image, wanted));
+  return carryOut(machine, image, await planMove(machine.memory, sha256, image, wanted), logged);
+}
+
+/** Tells what is going to be written, and how that ended. */
+async function carryOut(
+  machine: Machine,
+  image: CaptureImage,
+  plan: WritePlan,
+  logged: Logged | undefined,
+): Promise<InstallReport> {
+  // Before the pause: a disk takes milliseconds, in which the machine may run.
+  const open = await intend(machine, logged, image, plan);
+  try {
+    const report = await pauseAndWrite(machine, image, plan);
+    open?.installed(report);
+    return report;
+  } catch (error) {
+    endedWith(open, error);
+    throw error;
+  }
 }
 
 /** Pause, check, write, resume, read back. */
-async function carryOut(machine: Machine, image: CaptureImage, plan: WritePlan): Promise<InstallReport> {
+async function pauseAndWrite(machine: Machine, image: CaptureImage, plan: WritePlan): Promise<InstallReport> {
   // Once before the pause: a machine is not stopped for nothing, and the pause does not pay for code that runs cold.
   await checkSameImage(machine.memory, image);
   const { microseconds } = await machine.paused(async () => {

@@ -11,6 +11,7 @@ import { withRegionLast } from "../image/purgatory.ts";
 import { RangeSet } from "../layout/range-set.ts";
 import { type Audit, isCorrectable, judge } from "./audit.ts";
 import { install, type InstallReport, move, PrefixCache } from "./install.ts";
+import { type InstallCause, type InstallLog, intend, type Logged, type OpenInstall } from "./install-log.ts";
 import { interruptible } from "./interruptible.ts";
 import type { Machine } from "./machine.ts";
 import { wantedHeaders, withAllCpus } from "./wanted-headers.ts";
@@ -40,6 +41,7 @@ export class Keeper implements Keeping<InstallReport> {
   readonly #machine: Machine;
   readonly #sha256: Sha256;
   readonly #hints: LocateHints;
+  readonly #log: InstallLog | undefined;
   readonly #prefixes = new PrefixCache();
   #kernel: RunningKernel | undefined;
   /** The last image whose digest was found to match, with what we have changed since. */
@@ -47,10 +49,12 @@ export class Keeper implements Keeping<InstallReport> {
   /** RAM at the last look that asked for it. */
   #ram: RangeSet | undefined;
 
-  constructor(machine: Machine, sha256: Sha256, hints: LocateHints = {}) {
+  /** @param log told of each install before the machine is paused for it, and afterwards. */
+  constructor(machine: Machine, sha256: Sha256, hints: LocateHints = {}, log?: InstallLog) {
     this.#machine = machine;
     this.#sha256 = sha256;
     this.#hints = hints;
+    this.#log = log;
   }
 
   /**
@@ -96,7 +100,9 @@ export class Keeper implements Keeping<InstallReport> {
       const wanted = this.#wanted(before);
       if (!image || wanted.length === 0) return { before, isHashed, installed: undefined };
       try {
-        return { before, isHashed, installed: await this.#put(image, wanted) };
+        const { missing, stale, cpus } = before;
+        const logged = this.#logged({ why: "reconcile", missing, stale, presentCpus: cpus.present });
+        return { before, isHashed, installed: await this.#put(image, wanted, logged) };
       } catch (error) {
         // Where there is no room nothing was touched: what was hashed still holds, and the next look need not hash.
         if (!(error instanceof ImageError) || error.kind !== "header-too-large") this.#hashed = undefined;
@@ -113,7 +119,15 @@ export class Keeper implements Keeping<InstallReport> {
    * @throws {ImageError} `header-too-large` where there is no such place, with the reason; what a reconcile throws.
    */
   async makeRoom(image: CaptureImage): Promise<InstallReport> {
-    return this.#move(image, image.header);
+    return this.#move(image, image.header, this.#logged(causeOf("make-room")));
+  }
+
+  /**
+   * Tells the log, where there is one, that `image` will be written in the next pause: for those who write themselves.
+   * What they write they tell then, and how it ended.
+   */
+  async intend(image: CaptureImage): Promise<OpenInstall | undefined> {
+    return intend(this.#machine, this.#logged(causeOf("plug")), image, undefined);
   }
 
   /**
@@ -132,18 +146,22 @@ export class Keeper implements Keeping<InstallReport> {
   }
 
   /** Installs the first of `wanted` that can be: where the header is, or, where it has no room there, at a new place. */
-  async #put(image: CaptureImage, [wanted, ...others]: readonly CoreHeader[]): Promise<InstallReport> {
+  async #put(
+    image: CaptureImage,
+    [wanted, ...others]: readonly CoreHeader[],
+    logged: Logged | undefined,
+  ): Promise<InstallReport> {
     if (!wanted) throw new TypeError("There is no header to install");
     if (!fitsInPlace(image, wanted)) {
       try {
-        return await this.#move(image, wanted);
+        return await this.#move(image, wanted, logged);
       } catch (error) {
         const canTry = others.length > 0 && error instanceof ImageError && error.kind === "header-too-large";
         if (!canTry) throw error;
-        return this.#put(image, others);
+        return this.#put(image, others, logged);
       }
     }
-    const installed = await install(this.#machine, image, wanted, await this.prepare(image));
+    const installed = await install(this.#machine, image, wanted, await this.prepare(image), logged);
     this.follow(image, installed.writes);
     return installed;
   }
@@ -152,10 +170,14 @@ export class Keeper implements Keeping<InstallReport> {
    * Whoever gets a new place gets one with the notes of all possible CPUs. Header, boot parameters and region table are
    * others afterwards: the next look hashes the image anew.
    */
-  async #move(image: CaptureImage, wanted: CoreHeader): Promise<InstallReport> {
-    const installed = await move(this.#machine, this.#sha256, image, withAllCpus(wanted, image));
+  async #move(image: CaptureImage, wanted: CoreHeader, logged: Logged | undefined): Promise<InstallReport> {
+    const installed = await move(this.#machine, this.#sha256, image, withAllCpus(wanted, image), logged);
     this.#hashed = undefined;
     return installed;
+  }
+
+  #logged(cause: InstallCause): Logged | undefined {
+    return this.#log && { log: this.#log, cause };
   }
 
   async #look(hashed: CaptureImage | undefined, signal?: AbortSignal): Promise<Audit> {
@@ -186,6 +208,11 @@ export class Keeper implements Keeping<InstallReport> {
   #wanted(audit: Audit): readonly CoreHeader[] {
     return audit.image && isCorrectable(audit.image) ? wantedHeaders(audit) : [];
   }
+}
+
+/** Of an install for which nothing was wrong before. */
+function causeOf(why: InstallCause["why"]): InstallCause {
+  return { why, missing: RangeSet.empty, stale: RangeSet.empty, presentCpus: undefined };
 }
 
 /** `image` with the digest that `writes` gave it. */

@@ -22,6 +22,16 @@ export interface Machine {
    * still before.
    */
   paused<T>(work: () => Promise<T>): Promise<PausedWork<T>>;
+  /** Whether it runs now; a machine that nobody can have stopped need not say. */
+  isRunning?(): Promise<boolean>;
+}
+
+/** A machine that may be found standing still because of a pause that was never ended. */
+export interface ResumableMachine extends Machine {
+  /** Whether it stands still as one does that was told to stop: not because it panicked, was shut down or is migrated. */
+  isStopped(): Promise<boolean>;
+  /** Lets it run. */
+  letRun(): Promise<void>;
 }
 
 /** A machine that tells when it may have changed. */

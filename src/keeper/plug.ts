@@ -4,12 +4,13 @@ import { joinedToFit } from "../elfcore/join.ts";
 import { pageOffsetOf } from "../elfcore/kinds.ts";
 import { ImageError } from "../image/error.ts";
 import type { CaptureImage } from "../image/locate.ts";
-import { bytesWritten, planInstall } from "../image/plan.ts";
+import { bytesWritten, planInstall, type PlannedWrite } from "../image/plan.ts";
 import { hotpluggableRegions } from "../layout/machine.ts";
 import { formatBytes, formatRange } from "../layout/range.ts";
 import { wantedHeader } from "../layout/wanted.ts";
 import { type Audit, isCorrectable } from "./audit.ts";
 import { applyPlan, checkSameImage } from "./install.ts";
+import { endedWith, type OpenInstall } from "./install-log.ts";
 import { type Keeper, MAX_ATTEMPTS, type Reconciled } from "./keeper.ts";
 import { type AllocatedDimm, isLoss, type PausedWork, type PluggableMachine } from "./machine.ts";
 
@@ -72,31 +73,38 @@ export async function plugMemory(machine: PluggableMachine, keeper: Keeper, size
   let dimm: AllocatedDimm | undefined;
   for (let attempt = 1; ; attempt++) {
     let id: string | undefined;
-    let done: PausedWork<{ readonly id: string; readonly bytesWritten: number }>;
+    let open: OpenInstall | undefined;
+    let done: PausedWork<{ readonly id: string; readonly writes: readonly PlannedWrite[] }>;
     try {
       const image = await readyImage(keeper);
       const prefix = await keeper.prepare(image);
       const allocated = (dimm ??= await machine.allocateDimm(size));
+      open = await keeper.intend(image);
       done = await machine.paused(async () => {
         await checkSameImage(machine.memory, image);
         await allocated.plug((added) => (id = added));
         const wanted = wantedHeader(image.header, await machine.layout());
         const plan = await planInstall(machine.memory, image, wanted, prefix);
+        await open?.planned(plan);
         await applyPlan(machine.memory, plan);
         keeper.follow(image, plan.writes);
-        return { id: id ?? "", bytesWritten: bytesWritten(plan.writes) };
+        return { id: id ?? "", writes: plan.writes };
       });
+      open?.installed({ writes: done.value.writes, pauseMicroseconds: done.microseconds });
     } catch (error) {
+      endedWith(open, error);
       if (id !== undefined) return { id, size, ...(await corrected(keeper, { id, size }, error)) };
       const again = error instanceof ImageError && error.kind === "changed" && attempt < MAX_ATTEMPTS;
       if (!again) throw await givenBack(dimm, error);
       continue;
     }
     const { value, microseconds: pauseMicroseconds } = done;
+    const plugged = { id: value.id, size };
     try {
-      return { ...value, size, pauseMicroseconds, after: await keeper.audit() };
+      const after = await keeper.audit();
+      return { ...plugged, pauseMicroseconds, bytesWritten: bytesWritten(value.writes), after };
     } catch (error) {
-      throw new UnfinishedPlugError({ ...value, size }, true, error);
+      throw new UnfinishedPlugError(plugged, true, error);
     }
   }
 }

@@ -5,6 +5,7 @@ import type {
   PluggableMachine,
   RemovableCpu,
   RemovableDimm,
+  ResumableMachine,
   UnpluggableMachine,
   WatchedMachine,
 } from "../../keeper/machine.ts";
@@ -23,6 +24,8 @@ import { allocateDimm, plugCpu } from "./plug.ts";
 import { watchDevices } from "./watch-devices.ts";
 import { QmpClosedError, QmpCommandError } from "./qmp-errors.ts";
 import type { GuestMemory } from "./memory.ts";
+import { queryStatus } from "./replies.ts";
+import { letRun } from "./run-state.ts";
 import { removableCpus, removableDimms } from "./unplug.ts";
 
 /** How a machine is opened. */
@@ -34,7 +37,9 @@ export interface QemuMachineOptions extends QemuGuestOptions {
 }
 
 /** The machine behind one QMP socket. Close it. */
-export class QemuMachine implements PluggableMachine, UnpluggableMachine, WatchedMachine, AsyncDisposable {
+export class QemuMachine
+  implements PluggableMachine, UnpluggableMachine, WatchedMachine, ResumableMachine, AsyncDisposable
+{
   readonly name: string;
   readonly guest: QemuGuest;
   #pause: Promise<unknown> | undefined;
@@ -104,6 +109,19 @@ export class QemuMachine implements PluggableMachine, UnpluggableMachine, Watche
     );
     const memory = await this.#slots;
     return memory === undefined ? undefined : parseCanGrow(memory);
+  }
+
+  async isRunning(): Promise<boolean> {
+    return (await queryStatus(this.guest.qmp)).running;
+  }
+
+  /** `paused` is what `stop` leaves; a guest that has panicked, was shut down or is migrated is in another state. */
+  async isStopped(): Promise<boolean> {
+    return (await queryStatus(this.guest.qmp)).status === "paused";
+  }
+
+  async letRun(): Promise<void> {
+    await letRun(this.guest.qmp);
   }
 
   onChange(changed: () => void): Disposable {

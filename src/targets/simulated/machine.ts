@@ -7,6 +7,7 @@ import type {
   PluggableMachine,
   RemovableCpu,
   RemovableDimm,
+  ResumableMachine,
   UnpluggableMachine,
   WatchedMachine,
 } from "../../keeper/machine.ts";
@@ -23,7 +24,7 @@ export class SimulationInterruptedError extends Error {
 
 /** The machine of `sim:SPEC`. It lives as long as the command. */
 export class SimulatedTarget
-  implements PluggableMachine, UnpluggableMachine, WatchedMachine, AsyncDisposable
+  implements PluggableMachine, UnpluggableMachine, WatchedMachine, ResumableMachine, AsyncDisposable
 {
   readonly name: string;
   /** The machine itself, for those who load, panic and unplug. */
@@ -68,6 +69,18 @@ export class SimulatedTarget
     } finally {
       this.machine.resume();
     }
+  }
+
+  async isRunning(): Promise<boolean> {
+    return this.machine.running;
+  }
+
+  async isStopped(): Promise<boolean> {
+    return !this.machine.running;
+  }
+
+  async letRun(): Promise<void> {
+    this.machine.resume();
   }
 
   async allocateDimm(size: bigint): Promise<AllocatedDimm> {
