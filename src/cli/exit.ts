@@ -6,6 +6,7 @@ import { ResultsError } from "../lab/campaign/results.ts";
 import { GuestCommandError } from "../lab/errors.ts";
 import type { Verdict } from "../keeper/audit.ts";
 import { FullLoadError } from "../keeper/inside.ts";
+import { JournalReadError } from "../keeper/journal/read.ts";
 import { isLoss } from "../keeper/machine.ts";
 import { PlugSizeError, UnfinishedPlugError } from "../keeper/plug.ts";
 import { UnfinishedRemovalError, UnknownDeviceError } from "../keeper/unplug.ts";
@@ -84,6 +85,8 @@ export function exitOfError(error: unknown): number {
   if (error instanceof UsageError || error instanceof TargetError || error instanceof HeaderFileError)
     return EXIT.usage;
   if (error instanceof SimulationError || error instanceof ResultsError) return EXIT.usage;
+  if (error instanceof JournalReadError)
+    return error.cause === undefined || isMissingFile(error.cause) ? EXIT.usage : EXIT.unknown;
   if (error instanceof CoreHeaderError || error instanceof SupplyError || error instanceof FetchError)
     return EXIT.usage;
   if (error instanceof QmpConnectError)

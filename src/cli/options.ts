@@ -52,6 +52,20 @@ export function parseSeconds(text: string): number {
   return ms;
 }
 
+/** `2026-11-29T05:10:00Z`, without a zone in local time, or `@1764393000`: ms since 1970. */
+export function parseTime(text: string): number {
+  const seconds = /^@(\d{1,12}(?:\.\d{1,9})?)$/.exec(text)?.[1];
+  if (seconds !== undefined) return Math.floor(Number(seconds) * 1000);
+  const [, day, clock = "T00:00", zone = ""] =
+    /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?)(Z|[+-]\d\d:\d\d)?)?$/.exec(text) ?? [];
+  const time = day === undefined ? Number.NaN : Date.parse(`${day}T${clock.replace(/^T/, "")}${zone}`);
+  if (Number.isNaN(time))
+    throw new InvalidArgumentError(
+      "expected a time such as 2026-11-29T05:10:00Z, 2026-11-29 05:10 in local time, or @ and seconds since 1970",
+    );
+  return time;
+}
+
 /** `0x2f000000`. */
 export function parseAddress(text: string): bigint {
   if (!/^0x[0-9a-f]{1,16}$/i.test(text))

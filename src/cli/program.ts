@@ -20,6 +20,7 @@ const COMMANDS: ReadonlyMap<string, () => Promise<MakeCommand>> = new Map<string
     ["inspect", async () => (await import("./commands/inspect.ts")).inspectCommand],
     ["audit", async () => (await import("./commands/audit.ts")).auditCommand],
     ["keep", async () => (await import("./commands/keep.ts")).keepCommand],
+    ["journal", async () => (await import("./commands/journal.ts")).journalCommand],
     ["load", async () => (await import("./commands/load.ts")).loadCommand],
     ["plug", async () => (await import("./commands/plug.ts")).plugCommand],
     ["unplug", async () => (await import("./commands/unplug.ts")).unplugCommand],

@@ -1,0 +1,80 @@
+/** The entries about a header: a verdict, and an install with what it leaves undone. */
+import type { CoreHeader } from "../../elfcore/header.ts";
+import { cpuNotes } from "../../elfcore/kinds.ts";
+import type { Sha256 } from "../../image/hash.ts";
+import type { CaptureImage } from "../../image/locate.ts";
+import { hex } from "../../elfcore/hex.ts";
+import { describedMemory } from "../../layout/described.ts";
+import type { Audit } from "../audit.ts";
+import type { InstallCause } from "../install-log.ts";
+import type { InstallReport } from "../install.ts";
+import type { EntryBody, EntryRef } from "./entry.ts";
+import { causeText, headerText, rangeTexts } from "./write.ts";
+
+/** A header and where it lies. */
+export interface Described {
+  readonly address: bigint;
+  readonly header: CoreHeader;
+}
+
+/** `verdict`. */
+export function verdictBody(
+  target: string,
+  audit: Audit,
+  sha256: Sha256,
+): Extract<EntryBody, { readonly entry: "verdict" }> {
+  const { verdict, reason, missing, stale, cpus, image } = audit;
+  return {
+    entry: "verdict",
+    target,
+    verdict,
+    reason,
+    missing: rangeTexts(missing),
+    stale: rangeTexts(stale),
+    cpusMissing: cpus.missing,
+    header: image ? headerText({ address: image.headerAddress, header: image.header }, sha256) : null,
+  };
+}
+
+/** An install that has been read back. */
+export interface Installed {
+  readonly target: string;
+  readonly image: CaptureImage;
+  readonly cause: InstallCause;
+  readonly after: Described | undefined;
+  readonly installed: InstallReport;
+}
+
+/** `installed`. */
+export function installedBody(
+  { target, image, cause, after, installed }: Installed,
+  sha256: Sha256,
+  facts: {
+    readonly intent: EntryRef | null;
+    readonly reactionMs: number | null;
+    readonly durationMs: number | null;
+  },
+): Extract<EntryBody, { readonly entry: "installed" }> {
+  const header = after?.header ?? image.header;
+  const described = describedMemory(header);
+  const lacking = (cause.presentCpus ?? 0) - cpuNotes(header).length;
+  return {
+    entry: "installed",
+    target,
+    ...facts,
+    cause: causeText(cause),
+    before: headerText({ address: image.headerAddress, header: image.header }, sha256),
+    after: after ? headerText(after, sha256) : null,
+    writes: installed.writes.map(({ what, address, after: bytes }) => ({
+      what,
+      address: hex(address),
+      bytes: bytes.length,
+    })),
+    pauseMicroseconds: installed.pauseMicroseconds ?? null,
+    left: {
+      missing: rangeTexts(cause.missing.subtract(described)),
+      stale: rangeTexts(cause.stale.intersect(described)),
+      cpus: Math.max(0, lacking),
+    },
+  };
+}

@@ -1,0 +1,333 @@
+/** One line of the journal: its shape as JSON, and how it is read back. Nothing here touches a file. */
+import * as v from "valibot";
+
+/** Version of every entry; it changes when a field changes its meaning or goes. */
+export const JOURNAL_SCHEMA_VERSION = 1;
+
+/** An entry by who wrote it: a sequence number is unique for one writer. */
+export interface EntryRef {
+  readonly writer: string;
+  readonly seq: number;
+}
+
+/** A range of physical addresses, `0x…`; `end` is exclusive. */
+export interface RangeText {
+  readonly start: string;
+  readonly end: string;
+}
+
+/** A core header, short: where it lies, the SHA-256 of its bytes, and the memory that it describes. */
+export interface HeaderText {
+  readonly address: string;
+  readonly sha256: string;
+  readonly programHeaders: number;
+  readonly cpuNotes: number;
+  readonly described: readonly RangeText[];
+}
+
+/** Why something was installed. */
+export interface CauseText {
+  readonly why: string;
+  readonly missing: readonly RangeText[];
+  readonly stale: readonly RangeText[];
+}
+
+/** A planned write (image/write-ahead.ts); bytes in hex. */
+export interface WriteText {
+  readonly what: string;
+  readonly address: string;
+  readonly bytes: number;
+  readonly sha256Before: string;
+  readonly sha256After: string;
+  /** Bytes that change: offset, old ones, new ones. */
+  readonly runs: readonly (readonly [number, string, string])[];
+}
+
+/** Bytes that show that the image is still the same one. */
+export interface GuardText {
+  readonly what: "kexec_crash_image" | "cpu-note";
+  readonly address: string;
+  readonly bytes: string;
+}
+
+/** How an install ended that did not simply succeed, and what the next start made of one that never ended. */
+export type OutcomeResult =
+  /** Refused or failed, and nothing of it is in the image. */
+  | "undone"
+  /** The machine was lost, or a write could not be undone: not known what is in the image. Stays open. */
+  | "left-open"
+  /** Found open: nothing had been written; all had been written; the rest was written now. */
+  | "not-begun"
+  | "complete"
+  | "finished"
+  /** Found open, and left alone: other bytes than the old and the new ones; another image; a panic has begun. */
+  | "foreign"
+  | "replaced"
+  | "too-late";
+
+/** What an entry says beside its head. */
+export type EntryBody =
+  /** A writer begins. `closedTorn`: bytes of an unfinished line that it found and closed. */
+  | {
+      readonly entry: "started";
+      readonly pid: number;
+      readonly aliveEveryMs: number;
+      readonly closedTorn: number;
+    }
+  /** Nothing happened, and somebody is there who would have seen it. */
+  | { readonly entry: "alive" }
+  | { readonly entry: "stopped" }
+  /** Entries that could not be written. */
+  | { readonly entry: "lost"; readonly count: number; readonly sinceUp: number; readonly reason: string }
+  | { readonly entry: "found"; readonly target: string }
+  | { readonly entry: "unreachable"; readonly target: string; readonly reason: string }
+  | { readonly entry: "gone"; readonly target: string; readonly reason: string }
+  | { readonly entry: "resumed"; readonly target: string; readonly reason: string }
+  | { readonly entry: "failed"; readonly target: string; readonly reason: string }
+  | {
+      readonly entry: "verdict";
+      readonly target: string;
+      readonly verdict: string;
+      readonly reason: string;
+      readonly missing: readonly RangeText[];
+      readonly stale: readonly RangeText[];
+      readonly cpusMissing: readonly string[];
+      readonly header: HeaderText | null;
+    }
+  /** On disk before the machine is paused. `writes` is null where they depend on what happens in the pause. */
+  | {
+      readonly entry: "intent";
+      readonly target: string;
+      readonly cause: CauseText;
+      readonly before: HeaderText;
+      readonly after: HeaderText | null;
+      readonly wasRunning: boolean | null;
+      readonly guards: readonly GuardText[];
+      readonly writes: readonly WriteText[] | null;
+    }
+  /** The writes of an intent that had none. Written, not synced, in the pause. */
+  | {
+      readonly entry: "planned";
+      readonly target: string;
+      readonly intent: EntryRef;
+      readonly after: HeaderText | null;
+      readonly writes: readonly WriteText[];
+    }
+  | {
+      readonly entry: "installed";
+      readonly target: string;
+      /** Null where no intent was written: the install was not told of before. */
+      readonly intent: EntryRef | null;
+      readonly cause: CauseText;
+      readonly before: HeaderText;
+      readonly after: HeaderText | null;
+      readonly writes: readonly {
+        readonly what: string;
+        readonly address: string;
+        readonly bytes: number;
+      }[];
+      readonly pauseMicroseconds: number | null;
+      /** From the intent to the end, ms. */
+      readonly durationMs: number | null;
+      /** From the change until the header was there, ms; null where nothing told of a change. */
+      readonly reactionMs: number | null;
+      /** What is still not as it should be. */
+      readonly left: {
+        readonly missing: readonly RangeText[];
+        readonly stale: readonly RangeText[];
+        readonly cpus: number;
+      };
+    }
+  | {
+      readonly entry: "outcome";
+      readonly target: string;
+      readonly intent: EntryRef;
+      readonly result: OutcomeResult;
+      readonly reason: string;
+      readonly durationMs: number | null;
+    };
+
+/** What every entry has. */
+export interface EntryHead extends EntryRef {
+  readonly schemaVersion: number;
+  /** What the clock said, ISO 8601. */
+  readonly at: string;
+  /** Milliseconds of a steady clock since the writer began: time goes on where the clock is set back. */
+  readonly up: number;
+  /** Said before, and said again because a file begins or entries were lost. The original, where there was one. */
+  readonly repeats?: EntryRef | undefined;
+}
+
+/** One entry; `other` is one of a kind that this version does not know. */
+export type Entry = EntryHead & (EntryBody | { readonly entry: "other"; readonly name: string });
+
+/** One line, with its newline. */
+export function entryLine(head: EntryHead, body: EntryBody): string {
+  return `${JSON.stringify({ ...head, ...body })}\n`;
+}
+
+const Hex = v.pipe(v.string(), v.regex(/^0x[0-9a-f]{1,16}$/));
+const Bytes = v.pipe(v.string(), v.regex(/^(?:[0-9a-f]{2})*$/));
+const Hash = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
+const Count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+const Milliseconds = v.pipe(v.number(), v.finite(), v.minValue(0));
+const Reference = v.object({ writer: v.string(), seq: Count });
+const Ranges = v.array(v.object({ start: Hex, end: Hex }));
+const Header = v.object({
+  address: Hex,
+  sha256: Hash,
+  programHeaders: Count,
+  cpuNotes: Count,
+  described: Ranges,
+});
+const Cause = v.object({ why: v.string(), missing: Ranges, stale: Ranges });
+const Writes = v.array(
+  v.object({
+    what: v.string(),
+    address: Hex,
+    bytes: Count,
+    sha256Before: Hash,
+    sha256After: Hash,
+    runs: v.array(v.tuple([Count, Bytes, Bytes])),
+  }),
+);
+const target = v.string();
+const reason = v.string();
+
+const Body: v.GenericSchema<unknown, EntryBody> = v.variant("entry", [
+  v.object({ entry: v.literal("started"), pid: Count, aliveEveryMs: Milliseconds, closedTorn: Count }),
+  v.object({ entry: v.literal("alive") }),
+  v.object({ entry: v.literal("stopped") }),
+  v.object({ entry: v.literal("lost"), count: Count, sinceUp: Milliseconds, reason }),
+  v.object({ entry: v.literal("found"), target }),
+  v.object({ entry: v.literal("unreachable"), target, reason }),
+  v.object({ entry: v.literal("gone"), target, reason }),
+  v.object({ entry: v.literal("resumed"), target, reason }),
+  v.object({ entry: v.literal("failed"), target, reason }),
+  v.object({
+    entry: v.literal("verdict"),
+    target,
+    verdict: v.string(),
+    reason,
+    missing: Ranges,
+    stale: Ranges,
+    cpusMissing: v.array(v.string()),
+    header: v.nullable(Header),
+  }),
+  v.object({
+    entry: v.literal("intent"),
+    target,
+    cause: Cause,
+    before: Header,
+    after: v.nullable(Header),
+    wasRunning: v.nullable(v.boolean()),
+    guards: v.array(
+      v.object({ what: v.picklist(["kexec_crash_image", "cpu-note"]), address: Hex, bytes: Bytes }),
+    ),
+    writes: v.nullable(Writes),
+  }),
+  v.object({
+    entry: v.literal("planned"),
+    target,
+    intent: Reference,
+    after: v.nullable(Header),
+    writes: Writes,
+  }),
+  v.object({
+    entry: v.literal("installed"),
+    target,
+    intent: v.nullable(Reference),
+    cause: Cause,
+    before: Header,
+    after: v.nullable(Header),
+    writes: v.array(v.object({ what: v.string(), address: Hex, bytes: Count })),
+    pauseMicroseconds: v.nullable(Milliseconds),
+    durationMs: v.nullable(Milliseconds),
+    reactionMs: v.nullable(Milliseconds),
+    left: v.object({ missing: Ranges, stale: Ranges, cpus: Count }),
+  }),
+  v.object({
+    entry: v.literal("outcome"),
+    target,
+    intent: Reference,
+    result: v.picklist([
+      "undone",
+      "left-open",
+      "not-begun",
+      "complete",
+      "finished",
+      "foreign",
+      "replaced",
+      "too-late",
+    ]),
+    reason,
+    durationMs: v.nullable(Milliseconds),
+  }),
+]);
+
+const Head = v.object({
+  schemaVersion: Count,
+  writer: v.string(),
+  seq: Count,
+  at: v.pipe(
+    v.string(),
+    v.check((text) => !Number.isNaN(Date.parse(text)), "no time"),
+  ),
+  up: Milliseconds,
+  repeats: v.optional(Reference),
+  entry: v.string(),
+});
+
+/** A line that is no entry, and why. */
+export interface UnreadableLine {
+  readonly unreadable: string;
+}
+
+/** Reads one line, without its newline. Never throws: a journal that a crash has torn is still a journal. */
+export function parseEntry(line: string): Entry | UnreadableLine {
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch {
+    return { unreadable: "it is not JSON: cut off, or overwritten" };
+  }
+  const head = v.safeParse(Head, value);
+  if (!head.success) return { unreadable: problem(head.issues[0]) };
+  const { entry, ...rest } = head.output;
+  if (rest.schemaVersion !== JOURNAL_SCHEMA_VERSION)
+    return {
+      unreadable: `schemaVersion is ${rest.schemaVersion}, expected ${JOURNAL_SCHEMA_VERSION}: another version of kdump-hotplug wrote it`,
+    };
+  const body = v.safeParse(Body, value);
+  if (body.success) return { ...rest, ...body.output };
+  return KNOWN.has(entry)
+    ? { unreadable: problem(body.issues[0]) }
+    : { ...rest, entry: "other", name: entry };
+}
+
+const KNOWN: ReadonlySet<string> = new Set([
+  "started",
+  "alive",
+  "stopped",
+  "lost",
+  "found",
+  "unreachable",
+  "gone",
+  "resumed",
+  "failed",
+  "verdict",
+  "intent",
+  "planned",
+  "installed",
+  "outcome",
+]);
+
+function problem(issue: v.BaseIssue<unknown>): string {
+  const where = v.getDotPath(issue);
+  return where === null ? issue.message : `${where}: ${issue.message}`;
+}
+
+/** The target of an entry; undefined for those that are about the writer. */
+export function targetOf(entry: Entry): string | undefined {
+  return "target" in entry ? entry.target : undefined;
+}

@@ -1,0 +1,327 @@
+/** The journal of one keeper process: what happened to its targets, and what it is about to write into them. */
+import type { Sha256 } from "../../image/hash.ts";
+import { guardsOf, recordWrites } from "../../image/write-ahead.ts";
+import type { WritePlan } from "../../image/plan.ts";
+import { headerAfter, type InstallIntent, type InstallLog, type OpenInstall } from "../install-log.ts";
+import type { InstallReport } from "../install.ts";
+import type { ServiceEvent, ServiceListener } from "../service-event.ts";
+import { type Described, installedBody, verdictBody } from "./bodies.ts";
+import {
+  type Entry,
+  type EntryBody,
+  type EntryHead,
+  entryLine,
+  type EntryRef,
+  JOURNAL_SCHEMA_VERSION,
+  type OutcomeResult,
+} from "./entry.ts";
+import { type Appended, JournalFile, type JournalLag } from "./file.ts";
+import { lockJournal } from "./lock.ts";
+import { OpenInstalls, type PendingInstall } from "./open-installs.ts";
+import { JournalReadError, readJournal } from "./read.ts";
+import { causeText, guardText, headerText, writeText } from "./write.ts";
+
+export interface JournalOptions {
+  /** Made where it is missing and its parent is there. Only for those who may change guests: mode 0700. */
+  readonly directory: string;
+  readonly sha256: Sha256;
+  /** Told of trouble with the journal, one line. */
+  readonly say: (line: string) => void;
+  /** Default 16 MiB. */
+  readonly maxBytes?: number;
+  /** Files that are kept. Default 8. */
+  readonly files?: number;
+  /** Milliseconds between two signs of life. Default 30,000. */
+  readonly aliveEveryMs?: number;
+  /** Default 2,000. */
+  readonly maxWaiting?: number;
+  /** Default 1,000. */
+  readonly retryMs?: number;
+  /** How long an install waits for the disk, ms. Default 250: a header that is late costs more than an entry. */
+  readonly syncLimitMs?: number;
+  /** Wall clock, ms since 1970. */
+  readonly now?: () => number;
+  /** Steady clock, ms. */
+  readonly steady?: () => number;
+}
+
+/** How long a machine that stands still waits for an entry to reach the system's cache, which takes some 0.1 ms. */
+const PAUSE_LIMIT_MS = 20;
+/** Open installs are said again when a file begins, so the last two files have all of them. */
+const FILES_READ = 2;
+
+/** Entries that say what is known of a target from then on. */
+type State = Extract<
+  EntryBody,
+  { readonly entry: "verdict" | "installed" | "found" | "unreachable" | "failed" }
+>;
+
+export class Journal implements ServiceListener, AsyncDisposable {
+  readonly #options: JournalOptions;
+  readonly #file: JournalFile;
+  readonly #now: () => number;
+  readonly #steady: () => number;
+  readonly #startedAt: number;
+  readonly #writer: string;
+  readonly #open = new OpenInstalls();
+  readonly #states = new Map<string, { readonly ref: EntryRef; readonly body: State }>();
+  /** Installs whose reaction time the next event may tell. */
+  readonly #told = new Map<string, (reactionMs: number | undefined) => void>();
+  #alive: ReturnType<typeof setInterval> | undefined;
+  #unlock: (() => Promise<void>) | undefined;
+  #seq = 0;
+  #lostSince: number | undefined;
+  #late = 0;
+
+  private constructor(options: JournalOptions) {
+    this.#options = options;
+    this.#now = options.now ?? Date.now;
+    this.#steady = options.steady ?? ((): number => performance.now());
+    this.#startedAt = this.#steady();
+    this.#writer = `${process.pid}.${Math.floor(this.#now())}`;
+    this.#file = new JournalFile({
+      directory: options.directory,
+      maxBytes: options.maxBytes ?? 16 * 1024 * 1024,
+      files: options.files ?? 8,
+      maxWaiting: options.maxWaiting ?? 2000,
+      retryMs: options.retryMs ?? 1000,
+      say: options.say,
+      head: () => this.#repeats(),
+      lost: (count, reason) => this.#lostLine(count, reason),
+    });
+  }
+
+  /**
+   * Opens the journal: reads which installs have no end, closes a torn line, and says that a writer begins.
+   *
+   * Trouble with the disk is said and tried again, it is no error.
+   *
+   * @throws {JournalBusyError} where another process writes this journal.
+   */
+  static async open(options: JournalOptions): Promise<Journal> {
+    const journal = new Journal(options);
+    journal.#unlock = await lockJournal(options.directory);
+    await journal.#readOpenInstalls();
+    const closedTorn = await journal.#file.prepare();
+    const aliveEveryMs = options.aliveEveryMs ?? 30_000;
+    journal.#append({ entry: "started", pid: process.pid, aliveEveryMs, closedTorn });
+    journal.#alive = setInterval(() => journal.#append({ entry: "alive" }, false), aliveEveryMs);
+    journal.#alive.unref();
+    return journal;
+  }
+
+  /** Entries that wait or were lost; `late`: installs that did not wait for the disk any longer. */
+  get lag(): JournalLag & { readonly late: number } {
+    return { ...this.#file.lag, late: this.#late };
+  }
+
+  /** The install into `target` of which nobody knows how it ended: for {@link recoverTarget}. */
+  pendingOf(target: string): PendingInstall | undefined {
+    return this.#open.of(target);
+  }
+
+  /** Tells how an install ended that was found open. */
+  settle(target: string, intent: EntryRef, result: OutcomeResult, reason: string): void {
+    this.#append({ entry: "outcome", target, intent, result, reason, durationMs: null });
+  }
+
+  onEvent({ target, at, event }: ServiceEvent): void {
+    switch (event.kind) {
+      case "verdict":
+        this.#state(verdictBody(target, event.audit, this.#options.sha256), at);
+        break;
+      case "installed": {
+        const told = this.#told.get(target);
+        if (told) {
+          told(event.reactionMs);
+          break;
+        }
+        const { before, installed, reactionMs } = event;
+        if (!before.image) break;
+        const { missing, stale, cpus } = before;
+        const cause = { why: "reconcile", missing, stale, presentCpus: cpus.present } as const;
+        const after = headerAfter(before.image, installed);
+        this.#state(
+          installedBody({ target, image: before.image, cause, after, installed }, this.#options.sha256, {
+            intent: null,
+            reactionMs: reactionMs ?? null,
+            durationMs: null,
+          }),
+          at,
+        );
+        break;
+      }
+      case "failed":
+        this.#state({ entry: "failed", target, reason: event.error.message }, at);
+        break;
+      case "found":
+        this.#state({ entry: "found", target }, at);
+        break;
+      case "unreachable":
+        this.#state({ entry: "unreachable", target, reason: event.reason }, at);
+        break;
+      case "gone":
+        this.#states.delete(target);
+        this.#append({ entry: "gone", target, reason: event.reason }, true, at);
+        break;
+      case "resumed":
+        this.#append({ entry: "resumed", target, reason: event.reason }, true, at);
+        break;
+    }
+  }
+
+  /** Where a {@link Keeper} of `target` tells of its installs. */
+  installLog(target: string): InstallLog {
+    return { intend: async (intent) => await this.#intend(target, intent) };
+  }
+
+  /** Ends with an entry that says so. */
+  async close(): Promise<void> {
+    clearInterval(this.#alive);
+    for (const told of this.#told.values()) told(undefined);
+    this.#append({ entry: "stopped" });
+    await this.#file.close();
+    await this.#unlock?.();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #intend(target: string, { image, cause, plan, wasRunning }: InstallIntent): Promise<OpenInstall> {
+    const { sha256 } = this.#options;
+    const begun = this.#steady();
+    let after: Described | undefined = plan && headerAfter(image, plan);
+    const { ref, appended } = this.#append({
+      entry: "intent",
+      target,
+      cause: causeText(cause),
+      before: headerText({ address: image.headerAddress, header: image.header }, sha256),
+      after: after ? headerText(after, sha256) : null,
+      wasRunning: wasRunning ?? null,
+      guards: guardsOf(image).map(guardText),
+      writes: plan ? recordWrites(plan.writes, sha256).map(writeText) : null,
+    });
+    if (!(await within(appended.synced, this.#options.syncLimitMs ?? 250))) this.#late++;
+    const duration = (): number => rounded(this.#steady() - begun);
+    const outcome = (result: OutcomeResult, error: unknown): void => {
+      const reason = error instanceof Error ? error.message : String(error);
+      this.#append({ entry: "outcome", target, intent: ref, result, reason, durationMs: duration() });
+    };
+    return {
+      planned: async (planned: WritePlan) => {
+        after = headerAfter(image, planned);
+        const writes = recordWrites(planned.writes, sha256).map(writeText);
+        const header = after ? headerText(after, sha256) : null;
+        const body = { entry: "planned", target, intent: ref, after: header, writes } as const;
+        // Not synced: should the host crash now, the guest and its crash memory are gone too.
+        await within(this.#append(body).appended.written, PAUSE_LIMIT_MS);
+      },
+      installed: (installed: InstallReport) => {
+        const durationMs = duration();
+        const at = this.#now();
+        const told = (reactionMs: number | undefined): void => {
+          if (!this.#told.delete(target)) return;
+          const facts = { intent: ref, reactionMs: reactionMs ?? null, durationMs };
+          this.#state(installedBody({ target, image, cause, after, installed }, sha256, facts), at);
+        };
+        this.#told.set(target, told);
+        // A watch tells how long the change took before anything else happens; others tell nothing.
+        setImmediate(() => told(undefined));
+      },
+      undone: (error) => outcome("undone", error),
+      leftOpen: (error) => outcome("left-open", error),
+    };
+  }
+
+  async #readOpenInstalls(): Promise<void> {
+    let unreadable = 0;
+    try {
+      for await (const line of readJournal(this.#options.directory, FILES_READ)) {
+        if ("entry" in line) this.#open.take(line.entry);
+        else unreadable++;
+      }
+    } catch (error) {
+      // No journal yet, or none that can be read: then none can be written either, which is said.
+      if (!(error instanceof JournalReadError)) throw error;
+    }
+    if (unreadable > 0)
+      this.#options.say(
+        `Journal in "${this.#options.directory}" has ${unreadable} lines that are no entries; kdump-hotplug journal names them`,
+      );
+  }
+
+  #state(body: State, at?: number): void {
+    const { ref } = this.#append(body, true, at);
+    this.#states.set(body.target, { ref, body });
+  }
+
+  #append(
+    body: EntryBody,
+    durable = true,
+    at?: number,
+  ): { readonly ref: EntryRef; readonly appended: Appended } {
+    const head = this.#head(this.#seq++, at);
+    // The first one that came while nothing could be written.
+    this.#lostSince = this.#file.trouble === undefined ? undefined : (this.#lostSince ?? head.up);
+    this.#open.take({ ...head, ...body });
+    const appended = this.#file.append(entryLine(head, body), durable);
+    return { ref: { writer: head.writer, seq: head.seq }, appended };
+  }
+
+  #head(seq: number, at: number = this.#now()): EntryHead {
+    return {
+      schemaVersion: JOURNAL_SCHEMA_VERSION,
+      writer: this.#writer,
+      seq,
+      at: new Date(at).toISOString(),
+      up: this.#up(),
+    };
+  }
+
+  #up(): number {
+    return rounded(Math.max(0, this.#steady() - this.#startedAt));
+  }
+
+  /** What is known by entries that may be in no file any more: states, and installs without an end. */
+  #repeats(): readonly string[] {
+    const repeat = (ref: EntryRef, body: EntryBody): string =>
+      entryLine({ ...this.#head(ref.seq), repeats: ref }, body);
+    return [
+      ...Array.from(this.#states.values(), ({ ref, body }) => repeat(ref, body)),
+      ...Array.from(this.#open.repeats(), ({ ref, entry }) => repeat(ref, bodyOf(entry))),
+    ];
+  }
+
+  /** After lost entries: how many, and what is known all the same. */
+  #lostLine(count: number, reason: string): string {
+    const sinceUp = this.#lostSince ?? this.#up();
+    this.#lostSince = undefined;
+    const head = this.#head(this.#seq);
+    // It has no number of its own: it stands for those that are missing.
+    const line = entryLine(
+      { ...head, repeats: { writer: head.writer, seq: head.seq } },
+      { entry: "lost", count, sinceUp, reason },
+    );
+    return [line, ...this.#repeats()].join("");
+  }
+}
+
+function bodyOf(entry: Entry & EntryBody): EntryBody {
+  const { schemaVersion: _1, writer: _2, seq: _3, at: _4, up: _5, repeats: _6, ...body } = entry;
+  return body;
+}
+
+/** Microseconds are enough. */
+const rounded = (ms: number): number => Math.round(ms * 1000) / 1000;
+
+/** Whether `promise` comes to `true` within `ms`. */
+async function within(promise: Promise<boolean>, ms: number): Promise<boolean> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<boolean>((resolve) => (timer = setTimeout(() => resolve(false), ms)));
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
