@@ -61,6 +61,8 @@ export function journalFileName(age: number): string {
 export class JournalFile {
   readonly #options: JournalFileOptions;
   readonly #path: string;
+  /** We have written to a file before the one that is open now. */
+  #isLater = false;
   #queue: Line[] = [];
   #handle: FileHandle | undefined;
   #identity = "";
@@ -160,11 +162,12 @@ export class JournalFile {
     const reason = this.#trouble ?? "too much at once";
     const first = [
       this.#torn ? "\n" : "",
-      ...(this.#size === 0 ? this.#options.head() : []),
+      ...(this.#size === 0 && this.#isLater ? this.#options.head() : []),
       missing > 0 ? this.#options.lost(missing, reason) : "",
     ];
     await this.#writeAll(Buffer.from([...first, ...batch.map(({ text }) => text)].join("")));
     this.#torn = false;
+    this.#isLater = true;
     this.#missing -= missing;
     const done = new Set(batch);
     // Some may have been given up meanwhile, when more came than can wait.

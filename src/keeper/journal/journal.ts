@@ -101,8 +101,8 @@ export class Journal implements ServiceListener, AsyncDisposable {
   static async open(options: JournalOptions): Promise<Journal> {
     const journal = new Journal(options);
     journal.#unlock = await lockJournal(options.directory);
-    await journal.#readOpenInstalls();
     const closedTorn = await journal.#file.prepare();
+    await journal.#readOpenInstalls(closedTorn > 0 ? 1 : 0);
     const aliveEveryMs = options.aliveEveryMs ?? 30_000;
     journal.#append({ entry: "started", pid: process.pid, aliveEveryMs, closedTorn });
     journal.#alive = setInterval(() => journal.#append({ entry: "alive" }, false), aliveEveryMs);
@@ -234,8 +234,9 @@ export class Journal implements ServiceListener, AsyncDisposable {
     };
   }
 
-  async #readOpenInstalls(): Promise<void> {
-    let unreadable = 0;
+  /** @param known lines that are no entries and were told of. */
+  async #readOpenInstalls(known: number): Promise<void> {
+    let unreadable = -known;
     try {
       for await (const line of readJournal(this.#options.directory, FILES_READ)) {
         if ("entry" in line) this.#open.take(line.entry);
@@ -247,7 +248,7 @@ export class Journal implements ServiceListener, AsyncDisposable {
     }
     if (unreadable > 0)
       this.#options.say(
-        `Journal in "${this.#options.directory}" has ${unreadable} lines that are no entries; kdump-hotplug journal names them`,
+        `Journal in "${this.#options.directory}" has ${unreadable} lines that are no entries and were passed over; kdump-hotplug journal names them`,
       );
   }
 

@@ -1,6 +1,6 @@
 /** Reads a journal's files from the oldest entry on, whatever a crash has made of some lines. */
 import { createReadStream } from "node:fs";
-import { readdir } from "node:fs/promises";
+import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { type Entry, parseEntry } from "./entry.ts";
 import { journalFileName } from "./file.ts";
@@ -69,6 +69,8 @@ async function journalFiles(directory: string): Promise<readonly string[]> {
 async function* linesOf(file: string): AsyncGenerator<string | undefined> {
   let parts: Buffer[] = [];
   let length = 0;
+  // A device may have no end.
+  if ((await stat(file).catch(() => undefined))?.isFile() === false) return;
   try {
     for await (const chunk of createReadStream(file) as AsyncIterable<Buffer>) {
       let start = 0;
