@@ -1,4 +1,5 @@
 /** What a command needs of the process it runs in: output, talk, interruption. */
+import type { Journal } from "../keeper/journal/journal.ts";
 import type { ServedMachine } from "../keeper/service/kept.ts";
 
 /** One command's surroundings. */
@@ -19,6 +20,8 @@ export interface Context {
   readonly run?: ((args: readonly string[], context: Context) => Promise<number>) | undefined;
   /** The machine of a keeper that has it open, in place of one that would be opened: the command came from elsewhere. */
   readonly machine?: (() => Promise<ServedMachine>) | undefined;
+  /** The journal of that keeper, where it has one. */
+  readonly journal?: Journal | undefined;
 }
 
 /** Thrown to end a command that a keeper has carried out. */

@@ -63,7 +63,8 @@ async function carryOut(
   if (ends.some(({ aborted }) => aborted)) onAbort();
   const machine = async (): Promise<Lease> => await Lease.take(kept, interrupted.signal);
   try {
-    return await context.run(args, { print, say, signal: interrupted.signal, machine });
+    const { journal } = context;
+    return await context.run(args, { print, say, signal: interrupted.signal, machine, journal });
   } finally {
     for (const each of ends) each.removeEventListener("abort", onAbort);
   }

@@ -30,6 +30,7 @@ import { hintsOf, type ReachOptions, type RootOptions, type WhereOptions } from 
 /** Options of `keep`. */
 export interface KeepOptions extends WhereOptions, GivenCapture, RootOptions, ReachOptions {
   readonly config?: string;
+  readonly journal?: string;
   readonly once?: true;
   readonly dryRun?: true;
   readonly install?: true;

@@ -52,7 +52,7 @@ export async function keepService(
   const config = await readConfig(settings.config);
   const listeners = await openListeners(context, config, settings);
   const service = new Service({
-    open: openTarget,
+    open: async (target, options) => await openTarget(context, target, options),
     source: (written) => sourceOf(written, say),
     makeKeeper: (_, machine) => new Keeper(machine, nodeSha256),
     listeners,

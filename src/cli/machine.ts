@@ -6,6 +6,7 @@ import { SimulatedTarget } from "../targets/simulated/machine.ts";
 import { parseTarget, TargetError } from "../targets/target.ts";
 import { byKeeper } from "./by-keeper.ts";
 import type { Context } from "./context.ts";
+import { pauseWatcher } from "./journaled.ts";
 import type { ReachOptions } from "./options.ts";
 
 /** A machine that a command works on, whatever kind it is. */
@@ -52,11 +53,12 @@ async function openMachine(
   parseTarget(text);
   if (context.machine) return await context.machine();
   await byKeeper(context, text);
-  return await openTarget(text, { signal: context.signal }, purpose, reach);
+  return await openTarget(context, text, { signal: context.signal }, purpose, reach);
 }
 
 /** Opens the machine that `text` names, for one who closes it. */
 export async function openTarget(
+  context: Context,
   text: string,
   options: { readonly signal: AbortSignal; readonly pollEveryMs?: () => number },
   purpose: Purpose = "change",
@@ -69,6 +71,7 @@ export async function openTarget(
         ...options,
         alone: purpose === "change",
         access: throughQemu ? "gdb" : "auto",
+        pauseWitness: purpose === "change" ? pauseWatcher(context) : undefined,
       });
     case "local":
       throw new TargetError(

@@ -10,10 +10,11 @@ import type { Sha256 } from "../image/hash.ts";
 import { MemoryAccessError, type PhysicalMemory } from "../image/memory.ts";
 import { type Guard, type SpanState, spanState, withRuns, type WriteRecord } from "../image/write-ahead.ts";
 import { hex } from "../elfcore/hex.ts";
-import type { OutcomeResult } from "./journal/entry.ts";
+import type { EntryRef, OutcomeResult } from "./journal/entry.ts";
 import type { PendingInstall } from "./journal/open-installs.ts";
 import { guard, writeRecord } from "./journal/write.ts";
 import type { ResumableMachine } from "./machine.ts";
+import type { ServiceListener } from "./service-event.ts";
 
 /** What became of an install that was found open. */
 export interface Recovered {
@@ -51,6 +52,34 @@ export async function recoverTarget(
   const resumed = pending.isPauseOurs && (await machine.isStopped());
   if (resumed) await machine.letRun();
   return { ...value, resumed };
+}
+
+/** What recovery needs of a journal. */
+export interface RecoveryJournal extends ServiceListener {
+  pendingOf(target: string): PendingInstall | undefined;
+  settle(target: string, intent: EntryRef, result: OutcomeResult, reason: string): void;
+}
+
+/**
+ * {@link recoverTarget} for what `journal` has of `target`; tells it what came of that.
+ *
+ * @returns undefined where nothing was open.
+ */
+export async function recoverFromJournal(
+  machine: ResumableMachine,
+  target: string,
+  journal: RecoveryJournal,
+  sha256: Sha256,
+): Promise<Recovered | undefined> {
+  const pending = journal.pendingOf(target);
+  if (!pending) return undefined;
+  const recovered = await recoverTarget(machine, pending, sha256);
+  if (recovered.resumed) {
+    const reason = `its pause was that of install ${pending.ref.seq} of ${pending.ref.writer}, which was never ended`;
+    journal.onEvent({ target, at: Date.now(), event: { kind: "resumed", reason } });
+  }
+  journal.settle(target, pending.ref, recovered.result, recovered.reason);
+  return recovered;
 }
 
 type Finished = Omit<Recovered, "resumed">;

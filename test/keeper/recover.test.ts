@@ -50,11 +50,12 @@ async function keepUntilKilled(
       },
     },
   );
-  const outcome = await work(view, keeper).then(
-    () => undefined,
-    (error: unknown) => error,
-  );
-  if (view.isDead) expect(outcome, String(outcome)).toBeInstanceOf(Error);
+  try {
+    await work(view, keeper);
+  } catch (error) {
+    // What a dead process's code ends with is nobody's business.
+    if (!view.isDead) throw error;
+  }
   await journal.close();
   return view;
 }
@@ -184,8 +185,9 @@ test("a next start that is killed as well is followed by one that finishes", asy
     const view = new MortalView(target);
     view.onWrite = (number, length) => (number === write ? Math.floor(length / 2) : undefined);
     const pending = journal.pendingOf(target.name);
-    await recoverTarget(view, pending!, nodeSha256).catch((error: unknown) => {
-      expect(error).toBeInstanceOf(Killed);
+    const work = recoverTarget(view, pending!, nodeSha256);
+    await work.catch((error: unknown) => {
+      if (!(error instanceof Killed)) throw error;
     });
     await journal.close();
     expect(target.machine.running).toBe(!view.isDead);

@@ -6,6 +6,7 @@ import { nodeSha256 } from "../../targets/sha256.ts";
 import { LOCAL, LOOK_TARGET_HELP } from "../../targets/target.ts";
 import { type Context, printJson } from "../context.ts";
 import { EXIT, exitOfVerdict, UsageError } from "../exit.ts";
+import { journalOption, recover, withJournal } from "../journaled.ts";
 import { keepForeground } from "../keep-foreground.ts";
 import { keepLocal, type KeepOptions, refuseInsideOptions } from "../keep-local.ts";
 import { isService, keepService } from "../keep-service.ts";
@@ -43,6 +44,7 @@ export function keepCommand(context: Context, exit: (code: number) => void): Com
     .addOption(captureKernelOption())
     .addOption(captureInitrdOption())
     .addOption(captureCommandLineOption())
+    .addOption(journalOption())
     .addOption(throughQemuOption())
     .addOption(jsonOption())
     .addHelpText("after", SERVICE_HELP)
@@ -56,6 +58,8 @@ export function keepCommand(context: Context, exit: (code: number) => void): Com
         return;
       }
       if (target === LOCAL) {
+        if (options.journal !== undefined)
+          throw new UsageError("--journal is for guests that are kept from outside; leave it out for local");
         exit(await keepLocal(context, options));
         return;
       }
@@ -65,8 +69,15 @@ export function keepCommand(context: Context, exit: (code: number) => void): Com
         exit(EXIT.interrupted);
         return;
       }
-      const result = await withMachine(context, target, "change", options, async (machine) =>
-        new Keeper(machine, nodeSha256, hintsOf(options)).reconcile(),
+      const result = await withJournal(context, options.journal, async (journal) =>
+        withMachine(context, target, "change", options, async (machine) => {
+          await recover(context, target, machine, journal);
+          const log = journal?.installLog(target);
+          const reconciled = await new Keeper(machine, nodeSha256, hintsOf(options), log).reconcile();
+          const event = { kind: "verdict", audit: reconciled.after } as const;
+          journal?.onEvent({ target, at: Date.now(), event });
+          return reconciled;
+        }),
       );
       if (options.json) printJson(context, reconciledJson(target, result));
       else context.print(reconciledText(target, result));

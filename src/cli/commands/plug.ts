@@ -16,6 +16,7 @@ import { nodeSha256 } from "../../targets/sha256.ts";
 import { isSimulated, TARGET_HELP } from "../../targets/target.ts";
 import { type Context, printJson } from "../context.ts";
 import { exitOfVerdict, parts, UsageError } from "../exit.ts";
+import { journalOption, recover, withJournal } from "../journaled.ts";
 import { type OpenMachine, withMachine } from "../machine.ts";
 import { jsonOption, parseCount, parseDimmSize, type ReachOptions, throughQemuOption } from "../options.ts";
 
@@ -23,6 +24,7 @@ interface PlugOptions extends ReachOptions {
   readonly memory?: bigint;
   readonly count: number;
   readonly cpus?: number;
+  readonly journal?: string;
   readonly json?: true;
 }
 
@@ -36,6 +38,7 @@ export function plugCommand(context: Context, exit: (code: number) => void): Com
     .option("--count <n>", "how many DIMMs of that size", parseCount, 1)
     .option("--cpus <n>", "how many CPUs", parseCount)
     .addOption(throughQemuOption())
+    .addOption(journalOption())
     .addOption(jsonOption())
     .action(async (target: string, options: PlugOptions) => {
       const { count, plugOne } = whatToPlug(options);
@@ -48,12 +51,15 @@ export function plugCommand(context: Context, exit: (code: number) => void): Com
         context.print(pluggedText(dimm));
       };
       try {
-        await withMachine(context, target, "change", options, async (machine) => {
-          const keeper = new Keeper(machine, nodeSha256);
-          while (plugged.length < count) {
-            context.signal.throwIfAborted();
-            tell(await plugOne(machine, keeper));
-          }
+        await withJournal(context, options.journal, async (journal) => {
+          await withMachine(context, target, "change", options, async (machine) => {
+            await recover(context, target, machine, journal);
+            const keeper = new Keeper(machine, nodeSha256, {}, journal?.installLog(target));
+            while (plugged.length < count) {
+              context.signal.throwIfAborted();
+              tell(await plugOne(machine, keeper));
+            }
+          });
         });
       } catch (error) {
         const unfinished = parts(error).find((part) => part instanceof UnfinishedPlugError);

@@ -10,6 +10,7 @@ import type {
   RemovableDevice,
   RemovableDimm,
   RemovalAnswer,
+  ResumableMachine,
   UnpluggableMachine,
   WatchedMachine,
 } from "../machine.ts";
@@ -19,7 +20,8 @@ import type { Keeping } from "../watch.ts";
 import { Turns, unlessAborted } from "./turns.ts";
 
 /** What a service keeps, and commands work on. */
-export interface ServedMachine extends PluggableMachine, UnpluggableMachine, WatchedMachine, AsyncDisposable {
+export interface ServedMachine
+  extends PluggableMachine, UnpluggableMachine, WatchedMachine, ResumableMachine, AsyncDisposable {
   /** Lets a pause that is under way come to its end, and permits no other one. For Ctrl-C. */
   interrupt(): Promise<void>;
 }
@@ -140,6 +142,15 @@ export class Lease implements ServedMachine {
 
   now(): number | undefined {
     return this.#kept.machine.now();
+  }
+
+  async isStopped(): Promise<boolean> {
+    return await this.#kept.machine.isStopped();
+  }
+
+  async letRun(): Promise<void> {
+    this.#check();
+    await this.#kept.machine.letRun();
   }
 
   /** The service's connection stays: only this command ends. */

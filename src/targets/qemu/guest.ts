@@ -4,10 +4,14 @@ import { type GuestMemory, type GuestMemoryOptions, openGuestMemory } from "./me
 import { type DimmRequest, plugDimm, type PluggedDimm } from "./plug.ts";
 import { QmpClient, type QmpConnectOptions } from "./qmp.ts";
 import { queryStatus } from "./replies.ts";
+import type { PauseWitness } from "./pause-witness.ts";
 import { pauseGuest, type PauseToken, resumeGuest } from "./run-state.ts";
 import { Standstill } from "./standstill.ts";
 
-export interface QemuGuestOptions extends QmpConnectOptions, GuestMemoryOptions {}
+export interface QemuGuestOptions extends QmpConnectOptions, GuestMemoryOptions {
+  /** Told of each pause of {@link QemuGuest.pausedDuring}. */
+  readonly pauseWitness?: PauseWitness | undefined;
+}
 
 /** Owns the QMP connection and the guest's memory: close it. */
 export class QemuGuest {
@@ -15,10 +19,12 @@ export class QemuGuest {
   readonly memory: GuestMemory;
   /** Length of the last pause that `resume` ended, microseconds between STOP and RESUME. */
   lastPauseMicroseconds: number | undefined;
+  readonly #pauseWitness: PauseWitness | undefined;
 
-  private constructor(qmp: QmpClient, memory: GuestMemory) {
+  private constructor(qmp: QmpClient, memory: GuestMemory, pauseWitness: PauseWitness | undefined) {
     this.qmp = qmp;
     this.memory = memory;
+    this.#pauseWitness = pauseWitness;
   }
 
   /**
@@ -27,11 +33,12 @@ export class QemuGuest {
    * @throws {QmpConnectError} where there is no QMP to talk to; what `openGuestMemory` throws.
    */
   static async open(qmpPath: string, options: QemuGuestOptions = {}): Promise<QemuGuest> {
+    options.pauseWitness?.ready();
     const qmp = await QmpClient.connect(qmpPath, options);
     const onAbort = (): void => void qmp.close();
     options.signal?.addEventListener("abort", onAbort, { once: true });
     try {
-      return new QemuGuest(qmp, await openGuestMemory(qmp, options));
+      return new QemuGuest(qmp, await openGuestMemory(qmp, options), options.pauseWitness);
     } catch (error) {
       await qmp.close();
       options.signal?.throwIfAborted();
@@ -67,8 +74,9 @@ export class QemuGuest {
    */
   async pausedDuring<T>(fn: () => Promise<T>): Promise<T> {
     await using _ = await this.memory.lock.take();
+    this.#pauseWitness?.ready();
     return await this.memory.withWritesReady(async () => {
-      const standstill = await Standstill.begin(this.qmp);
+      const standstill = await Standstill.begin(this.qmp, this.#pauseWitness);
       const work = async (): Promise<T> => {
         await this.memory.attach(standstill.state);
         return await this.memory.guarded(async () => await standstill.beforeWrite(), fn);

@@ -29,10 +29,13 @@ const microseconds = (event: QmpEvent): number =>
  *
  * Once `stop` was sent it may take effect at any later time. QEMU runs commands in order: where anything fails after
  * it, `cont` is sent behind it, so that a guest which ran runs again.
+ *
+ * @param stopping called right before `stop` is sent, where the guest runs.
  */
-export async function pauseGuest(qmp: QmpClient): Promise<PauseToken> {
+export async function pauseGuest(qmp: QmpClient, stopping?: () => void): Promise<PauseToken> {
   const before = await queryStatus(qmp);
   if (!before.running) return { wasRunning: false, state: before, stoppedAt: undefined };
+  stopping?.();
   try {
     const { state, event } = await transition(qmp, "STOP", "stop");
     return { wasRunning: true, state, stoppedAt: event === undefined ? undefined : microseconds(event) };

@@ -1,7 +1,9 @@
 /** A guest that stands still because we stopped it, and what to do where somebody else starts it meanwhile. */
 import { ImageError } from "../../image/error.ts";
+import { QmpTimeoutError } from "./qmp-errors.ts";
 import type { QmpClient } from "./qmp.ts";
 import { queryStatus, type RunState } from "./replies.ts";
+import type { OpenPause, PauseWitness } from "./pause-witness.ts";
 import { pauseGuest, type PauseToken, resumeGuest } from "./run-state.ts";
 
 /**
@@ -14,6 +16,8 @@ const FRESH_MS = 2;
 export class Standstill {
   readonly #qmp: QmpClient;
   readonly #forget: () => void;
+  readonly #witness: PauseWitness | undefined;
+  #witnessed: OpenPause | undefined;
   #token: PauseToken | undefined;
   #stoppedAt = 0;
   #asked = false;
@@ -23,24 +27,43 @@ export class Standstill {
   /** Somebody else has let the guest run since we last looked. */
   #resumed = false;
 
-  private constructor(qmp: QmpClient) {
+  private constructor(qmp: QmpClient, witness: PauseWitness | undefined) {
     this.#qmp = qmp;
+    this.#witness = witness;
     this.#forget = qmp.onEvent(({ event }) => {
       if (event === "RESUME" && this.#token !== undefined) this.#resumed = true;
     });
   }
 
-  /** Stops the guest where it runs. */
-  static async begin(qmp: QmpClient): Promise<Standstill> {
-    const standstill = new Standstill(qmp);
+  /** Stops the guest where it runs. @param witness told of that before, and when it runs again. */
+  static async begin(qmp: QmpClient, witness?: PauseWitness): Promise<Standstill> {
+    const standstill = new Standstill(qmp, witness);
     try {
-      standstill.#token = await pauseGuest(qmp);
+      standstill.#token = await standstill.#pause();
       standstill.#stoppedAt = performance.now();
       return standstill;
     } catch (error) {
       standstill.#forget();
+      standstill.#told(error);
       throw error;
     }
+  }
+
+  async #pause(): Promise<PauseToken> {
+    return await pauseGuest(this.#qmp, () => {
+      this.#witnessed ??= this.#witness?.pausing(this.#qmp.path);
+    });
+  }
+
+  /**
+   * Without the connection nobody has said `cont`. With it `cont` was said; after a time-out it was sent, and is read
+   * however late (`QmpClient.leave`).
+   */
+  #told(error?: unknown): void {
+    const wasLost = error !== undefined && !this.#qmp.isOpen && !isTimeout(error);
+    if (wasLost) this.#witnessed?.lost();
+    else this.#witnessed?.over();
+    this.#witnessed = undefined;
   }
 
   /** What the guest stands still in. */
@@ -77,7 +100,7 @@ export class Standstill {
     this.#resumed = false;
     this.#asked = false;
     if (this.#wrote) {
-      const again = await pauseGuest(this.#qmp);
+      const again = await this.#pause();
       // Who let it run wants it to run: `end` sees to that.
       this.#token = { ...again, wasRunning: true };
     }
@@ -90,11 +113,23 @@ export class Standstill {
   /** Starts the guest again where it ran before. @returns how long it stood still, microseconds. */
   async end(): Promise<number | undefined> {
     this.#forget();
-    return await resumeGuest(this.#qmp, this.#token!);
+    try {
+      const length = await resumeGuest(this.#qmp, this.#token!);
+      this.#told();
+      return length;
+    } catch (error) {
+      this.#told(error);
+      throw error;
+    }
   }
 }
 
 /** Lets the event loop look at its sockets once: the second callback comes after that. */
 async function eventsIn(): Promise<void> {
   for (let turn = 0; turn < 2; turn++) await new Promise((resolve) => setImmediate(resolve));
+}
+
+function isTimeout(error: unknown): boolean {
+  if (error instanceof AggregateError) return error.errors.some(isTimeout);
+  return error instanceof QmpTimeoutError;
 }

@@ -51,6 +51,14 @@ export class ServedFake extends FakeTarget implements ServedMachine {
     return await pause;
   }
 
+  async isStopped(): Promise<boolean> {
+    return !this.running;
+  }
+
+  async letRun(): Promise<void> {
+    this.running = true;
+  }
+
   async interrupt(): Promise<void> {
     this.interrupted = true;
     await this.#pause?.catch(() => undefined);
