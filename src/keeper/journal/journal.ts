@@ -126,6 +126,8 @@ export class Journal implements ServiceListener, AsyncDisposable {
   }
 
   onEvent({ target, at, event }: ServiceEvent): void {
+    // What comes after an install is put down after it.
+    if (event.kind !== "installed") this.#told.get(target)?.(undefined);
     switch (event.kind) {
       case "verdict":
         this.#state(verdictBody(target, event.audit, this.#options.sha256), at);
@@ -191,6 +193,7 @@ export class Journal implements ServiceListener, AsyncDisposable {
   async #intend(target: string, { image, cause, plan, wasRunning }: InstallIntent): Promise<OpenInstall> {
     const { sha256 } = this.#options;
     const begun = this.#steady();
+    this.#told.get(target)?.(undefined);
     let after: Described | undefined = plan && headerAfter(image, plan);
     const { ref, appended } = this.#append({
       entry: "intent",
@@ -220,10 +223,11 @@ export class Journal implements ServiceListener, AsyncDisposable {
       installed: (installed: InstallReport) => {
         const durationMs = duration();
         const at = this.#now();
+        const up = this.#up();
         const told = (reactionMs: number | undefined): void => {
           if (!this.#told.delete(target)) return;
           const facts = { intent: ref, reactionMs: reactionMs ?? null, durationMs };
-          this.#state(installedBody({ target, image, cause, after, installed }, sha256, facts), at);
+          this.#state(installedBody({ target, image, cause, after, installed }, sha256, facts), at, up);
         };
         this.#told.set(target, told);
         // A watch tells how long the change took before anything else happens; others tell nothing.
@@ -252,8 +256,8 @@ export class Journal implements ServiceListener, AsyncDisposable {
       );
   }
 
-  #state(body: State, at?: number): void {
-    const { ref } = this.#append(body, true, at);
+  #state(body: State, at?: number, up?: number): void {
+    const { ref } = this.#append(body, true, at, up);
     this.#states.set(body.target, { ref, body });
   }
 
@@ -261,8 +265,9 @@ export class Journal implements ServiceListener, AsyncDisposable {
     body: EntryBody,
     durable = true,
     at?: number,
+    up?: number,
   ): { readonly ref: EntryRef; readonly appended: Appended } {
-    const head = this.#head(this.#seq++, at);
+    const head = this.#head(this.#seq++, at, up);
     // The first one that came while nothing could be written.
     this.#lostSince = this.#file.trouble === undefined ? undefined : (this.#lostSince ?? head.up);
     this.#open.take({ ...head, ...body });
@@ -270,13 +275,13 @@ export class Journal implements ServiceListener, AsyncDisposable {
     return { ref: { writer: head.writer, seq: head.seq }, appended };
   }
 
-  #head(seq: number, at: number = this.#now()): EntryHead {
+  #head(seq: number, at: number = this.#now(), up: number = this.#up()): EntryHead {
     return {
       schemaVersion: JOURNAL_SCHEMA_VERSION,
       writer: this.#writer,
       seq,
       at: new Date(at).toISOString(),
-      up: this.#up(),
+      up,
     };
   }
 

@@ -228,7 +228,8 @@ export class AccuracyQuestion {
       cause.stale.length > 0 ? `the header claimed ${rangesText(cause.stale)}, which was gone` : "",
     ].filter((text) => text !== "");
     const until = `${reason.join(" and ")}, until the install at ${entry.at}`;
-    const known = entry.up - Math.max(reactionMs ?? 0, durationMs ?? 0);
+    // Times are told in milliseconds: what began within one was there in all of it.
+    const known = entry.up - Math.max(reactionMs ?? 0, durationMs ?? 0) - 1;
     if (reactionMs === null)
       this.#correct(entry, Math.max(this.#since, known - LOOK_MS), {
         answer: "unknown",

@@ -28,6 +28,10 @@ export interface BytesQemu extends AsyncDisposable {
 
 const hex = (value: bigint): string => value.toString(16).padStart(16, "0");
 
+function piece({ start, end }: PhysicalRange, name: string, offset: bigint): string {
+  return `  ${hex(start)}-${hex(end - 1n)} (prio 0, ram): ${name} @${hex(offset)}`;
+}
+
 /** @param spec as in `sim:SPEC`, of a small machine. */
 export async function startBytesQemu(spec: string): Promise<BytesQemu> {
   const machine = machineOf(spec);
@@ -44,8 +48,6 @@ export async function startBytesQemu(spec: string): Promise<BytesQemu> {
     else machine.pause();
     client?.write(eventLine(running ? "RESUME" : "STOP", qemu.changes.length * 1000));
   };
-  const piece = ({ start, end }: PhysicalRange, name: string, offset: bigint): string =>
-    `  ${hex(start)}-${hex(end - 1n)} (prio 0, ram): ${name} @${hex(offset)}`;
   const mtree = (): string => {
     let offset = 0n;
     const boot = blueprint.backedRam.ranges.map((range) => {
@@ -99,7 +101,7 @@ export async function startBytesQemu(spec: string): Promise<BytesQemu> {
     const width = format === "g" ? 8 : 1;
     return Array.from({ length: Number(count) }, (_, i) => {
       const address = BigInt(`0x${at}`) + BigInt(i * width);
-      const value = Buffer.from(memory.peek(address, width)).reverse().toString("hex");
+      const value = Buffer.from(memory.peek(address, width).toReversed()).toString("hex");
       return `${hex(address)}: 0x${value}\r\n`;
     }).join("");
   };
