@@ -1,7 +1,7 @@
 /** The journal of a command that changes guests, and the watcher process that ends its pauses where it cannot. */
 import { join } from "node:path";
 import { Option } from "commander";
-import { journalFileName } from "../keeper/journal/file.ts";
+import { journalFileName } from "../keeper/journal/files.ts";
 import { Journal } from "../keeper/journal/journal.ts";
 import type { ResumableMachine } from "../keeper/machine.ts";
 import { recoverFromJournal } from "../keeper/recover.ts";

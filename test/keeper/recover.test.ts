@@ -154,6 +154,27 @@ const afterFirstWrite = (view: MortalView): void => {
   view.onWrite = (number) => (number === 1 ? 0 : undefined);
 };
 
+test("killed while a header moves, the next start finishes that", async () => {
+  // What touches is one program header, so it takes holes: every second DIMM is unplugged.
+  const dimms = Array.from({ length: 160 }, () => "dimm=128M");
+  const holes = Array.from({ length: 80 }, (_, i) => `unplug=dimm${2 * i + 1}`);
+  const spec = ["6.1", "slots=160", ...dimms, ...holes].join(",");
+  for (const write of [1, 4]) {
+    const target = targetOf(spec);
+    const kill = (view: MortalView): void => {
+      view.onWrite = (number, length) => (number === write ? Math.ceil(length / 2) : undefined);
+    };
+    const killed = await keepUntilKilled(target, kill, reconcile);
+    expect(killed.isDead).toBe(true);
+    expect(target.machine.judge().outcome).toBe("no dump");
+    const { pending, recovered, verdict } = await nextStart(target);
+    expect(pending?.writes?.map(({ what }) => what)).toContain("command-line");
+    expect(recovered).toMatchObject({ result: "finished", resumed: true });
+    expect(verdict).toBe("accurate");
+    expectWhole(target);
+  }
+});
+
 test("without the journal's intent such an image is broken, and nobody dares to touch it", async () => {
   const target = targetOf("6.1,dimm=128M");
   await keepUntilKilled(target, afterFirstWrite, reconcile);
@@ -264,7 +285,7 @@ describe("what is not our own half-made install is left alone", () => {
     const target = targetOf("6.1,dimm=128M");
     await keepUntilKilled(target, afterFirstWrite, reconcile);
     const { verdict, recovered } = await nextStart(
-      new SimulatedTarget(target.name, buildMachine(parseSpec("6.1,ram=200M,crash=16M"), nodeSha256)),
+      new SimulatedTarget(target.name, buildMachine(parseSpec("6.1,ram=216M,crash=16M"), nodeSha256)),
     );
     expect(["replaced", "foreign"]).toContain(recovered!.result);
     expect(verdict).toBe("accurate");

@@ -6,7 +6,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { type Entry, parseEntry } from "../../src/keeper/journal/entry.ts";
+import { type Entry } from "../../src/keeper/journal/entry.ts";
+import { parseEntry } from "../../src/keeper/journal/parse.ts";
 import { startBytesQemu, type BytesQemu } from "../targets/qemu/bytes-qemu.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));

@@ -5,8 +5,17 @@
  * lost, and is tried again. That is said once, and once more when it is over.
  */
 import { constants } from "node:fs";
-import { type FileHandle, mkdir, open, rename, rm, stat } from "node:fs/promises";
+import { type FileHandle, mkdir, open, stat } from "node:fs/promises";
 import { join } from "node:path";
+import {
+  identityOf,
+  isExisting,
+  journalFileName,
+  messageOf,
+  renameByAge,
+  syncDirectory,
+  tornBytes,
+} from "./files.ts";
 
 /** How a journal is kept. */
 export interface JournalFileOptions {
@@ -52,11 +61,6 @@ interface Line {
 
 /** One write(2) takes at most about this much. */
 const BATCH_BYTES = 1024 * 1024;
-
-/** The name of the file that is `age` rotations old; 0 is the one that is written. */
-export function journalFileName(age: number): string {
-  return age === 0 ? "journal.jsonl" : `journal.${age}.jsonl`;
-}
 
 export class JournalFile {
   readonly #options: JournalFileOptions;
@@ -247,14 +251,8 @@ export class JournalFile {
     await this.#syncing;
     const handle = this.#handle!;
     await handle.datasync().catch(() => undefined);
-    const name = (age: number): string => join(directory, journalFileName(age));
     try {
-      await rm(name(files - 1), { force: true });
-      for (let age = files - 2; age >= 0; age--) {
-        await rename(name(age), name(age + 1)).catch((error: unknown) => {
-          if (!isMissing(error)) throw error;
-        });
-      }
+      await renameByAge(directory, files);
       this.#rotateTrouble = false;
     } catch (error) {
       // Better a file that is too large than none.
@@ -353,35 +351,3 @@ function promise(): readonly [Promise<boolean>, (done: boolean) => void] {
   const settled = new Promise<boolean>((resolve) => (settle = resolve));
   return [settled, settle!];
 }
-
-const identityOf = ({ dev, ino }: { readonly dev: number; readonly ino: number }): string => `${dev} ${ino}`;
-
-/** Bytes behind the last newline. */
-async function tornBytes(handle: FileHandle, size: number): Promise<number> {
-  const chunk = Buffer.alloc(64 * 1024);
-  for (let end = size; end > 0;) {
-    const start = Math.max(0, end - chunk.length);
-    const { bytesRead } = await handle.read(chunk, 0, end - start, start);
-    const at = chunk.subarray(0, bytesRead).lastIndexOf(0x0a);
-    if (at !== -1) return size - (start + at + 1);
-    if (bytesRead === 0) break;
-    end = start;
-  }
-  return size;
-}
-
-/** A new name is there after a crash only where its directory was synced too. */
-async function syncDirectory(path: string): Promise<void> {
-  const handle = await open(path, constants.O_RDONLY);
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
-
-const codeOf = (error: unknown): string =>
-  error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : "";
-const isExisting = (error: unknown): boolean => codeOf(error) === "EEXIST";
-const isMissing = (error: unknown): boolean => codeOf(error) === "ENOENT";
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -2,8 +2,9 @@
 import { createReadStream } from "node:fs";
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { type Entry, parseEntry } from "./entry.ts";
-import { journalFileName } from "./file.ts";
+import type { Entry } from "./entry.ts";
+import { journalFileName } from "./files.ts";
+import { parseEntry } from "./parse.ts";
 
 /** One line: an entry, or what is none. */
 export type JournalLine =
