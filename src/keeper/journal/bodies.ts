@@ -6,8 +6,9 @@ import type { CaptureImage } from "../../image/locate.ts";
 import { hex } from "../../elfcore/hex.ts";
 import { describedMemory } from "../../layout/described.ts";
 import type { Audit } from "../audit.ts";
-import type { InstallCause } from "../install-log.ts";
+import { headerAfter, type InstallCause } from "../install-log.ts";
 import type { InstallReport } from "../install.ts";
+import type { TargetEvent } from "../service-event.ts";
 import type { EntryBody, EntryRef } from "./entry.ts";
 import { causeText, headerText, rangeTexts } from "./write.ts";
 
@@ -77,4 +78,18 @@ export function installedBody(
       cpus: Math.max(0, lacking),
     },
   };
+}
+
+/** `installed`, of a keeper that tells no log; undefined where there was no image. */
+export function installedEventBody(
+  target: string,
+  { before, installed, reactionMs }: Extract<TargetEvent, { readonly kind: "installed" }>,
+  sha256: Sha256,
+): Extract<EntryBody, { readonly entry: "installed" }> | undefined {
+  const { image, missing, stale, cpus } = before;
+  if (!image) return undefined;
+  const cause = { why: "reconcile", missing, stale, presentCpus: cpus.present } as const;
+  const after = headerAfter(image, installed);
+  const facts = { intent: null, reactionMs: reactionMs ?? null, durationMs: null };
+  return installedBody({ target, image, cause, after, installed }, sha256, facts);
 }

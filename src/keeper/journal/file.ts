@@ -16,6 +16,7 @@ import {
   syncDirectory,
   tornBytes,
 } from "./files.ts";
+import { type Appended, type Line, WaitingLines } from "./lines.ts";
 
 /** How a journal is kept. */
 export interface JournalFileOptions {
@@ -36,14 +37,6 @@ export interface JournalFileOptions {
   readonly lost: (count: number, reason: string) => string;
 }
 
-/** What becomes of one line; `false` where it could not be done now. Neither rejects. */
-export interface Appended {
-  /** The system has it: it survives the death of this process. */
-  readonly written: Promise<boolean>;
-  /** The disk has it. */
-  readonly synced: Promise<boolean>;
-}
-
 /** Entries that are not where they should be. */
 export interface JournalLag {
   /** Lines that wait for the disk. */
@@ -52,30 +45,17 @@ export interface JournalLag {
   readonly lost: number;
 }
 
-interface Line {
-  readonly text: string;
-  readonly durable: boolean;
-  readonly written: (done: boolean) => void;
-  readonly synced: (done: boolean) => void;
-}
-
-/** One write(2) takes at most about this much. */
-const BATCH_BYTES = 1024 * 1024;
-
 export class JournalFile {
   readonly #options: JournalFileOptions;
   readonly #path: string;
   /** We have written to a file before the one that is open now. */
   #isLater = false;
-  #queue: Line[] = [];
+  readonly #waiting: WaitingLines;
   #handle: FileHandle | undefined;
   #identity = "";
   #size = 0;
   /** The end of the file is not the end of a line. */
   #torn = false;
-  /** Lines lost since the last one that says so. */
-  #missing = 0;
-  #lost = 0;
   #trouble: string | undefined;
   #syncTrouble = false;
   #rotateTrouble = false;
@@ -88,10 +68,11 @@ export class JournalFile {
   constructor(options: JournalFileOptions) {
     this.#options = options;
     this.#path = join(options.directory, journalFileName(0));
+    this.#waiting = new WaitingLines(options.maxWaiting);
   }
 
   get lag(): JournalLag {
-    return { waiting: this.#queue.length, lost: this.#lost };
+    return { waiting: this.#waiting.size, lost: this.#waiting.lost };
   }
 
   /** Why nothing can be written now; undefined where it can. */
@@ -115,14 +96,12 @@ export class JournalFile {
 
   /** Appends `text`, one line with its newline. @param durable whether the disk is waited for. */
   append(text: string, durable: boolean): Appended {
-    const [written, tellWritten] = promise();
-    const [synced, tellSynced] = promise();
-    this.#queue.push({ text, durable, written: tellWritten, synced: tellSynced });
+    const appended = this.#waiting.add(text, durable);
     // While nothing can be written nobody waits for it.
-    if (this.#trouble !== undefined) this.#giveUpWaiting();
-    this.#trim();
+    if (this.#trouble !== undefined) this.#waiting.release();
+    this.#waiting.trim();
     this.#working ??= this.#work().finally(() => (this.#working = undefined));
-    return { written, synced };
+    return appended;
   }
 
   /** Writes and syncs what waits, as far as that is possible at once, and closes the file. */
@@ -136,7 +115,7 @@ export class JournalFile {
   }
 
   async #work(): Promise<void> {
-    while (this.#queue.length > 0) {
+    while (this.#waiting.size > 0) {
       try {
         await this.#ensureOpen();
         await this.#rotateIfFull();
@@ -145,8 +124,8 @@ export class JournalFile {
         this.#sync();
       } catch (error) {
         this.#inTrouble(error);
-        this.#giveUpWaiting();
-        this.#trim();
+        this.#waiting.release();
+        this.#waiting.trim();
         if (this.#closing) return;
         await this.#pause(this.#options.retryMs);
       }
@@ -155,14 +134,8 @@ export class JournalFile {
 
   /** Writes the oldest lines, and before them the one that says how many are missing. */
   async #writeBatch(): Promise<void> {
-    let bytes = 0;
-    const batch: Line[] = [];
-    for (const line of this.#queue) {
-      if (batch.length > 0 && bytes + line.text.length > BATCH_BYTES) break;
-      batch.push(line);
-      bytes += line.text.length;
-    }
-    const missing = this.#missing;
+    const batch = this.#waiting.batch();
+    const { missing } = this.#waiting;
     const reason = this.#trouble ?? "too much at once";
     const first = [
       this.#torn ? "\n" : "",
@@ -172,10 +145,8 @@ export class JournalFile {
     await this.#writeAll(Buffer.from([...first, ...batch.map(({ text }) => text)].join("")));
     this.#torn = false;
     this.#isLater = true;
-    this.#missing -= missing;
-    const done = new Set(batch);
-    // Some may have been given up meanwhile, when more came than can wait.
-    this.#queue = this.#queue.filter((line) => !done.has(line));
+    this.#waiting.missing -= missing;
+    this.#waiting.remove(batch);
     for (const line of batch) line.written(true);
     this.#unsynced.push(...batch);
   }
@@ -310,26 +281,8 @@ export class JournalFile {
     if (this.#trouble === undefined) return;
     this.#trouble = undefined;
     this.#options.say(
-      `Journal "${this.#path}" is written again; ${this.#lost === 0 ? "no entry was lost" : `${this.#lost} entries were lost since it was opened`}`,
+      `Journal "${this.#path}" is written again; ${this.#waiting.lost === 0 ? "no entry was lost" : `${this.#waiting.lost} entries were lost since it was opened`}`,
     );
-  }
-
-  #giveUpWaiting(): void {
-    for (const { written, synced } of this.#queue) {
-      written(false);
-      synced(false);
-    }
-  }
-
-  #trim(): void {
-    const excess = this.#queue.length - this.#options.maxWaiting;
-    if (excess <= 0) return;
-    for (const { written, synced } of this.#queue.splice(0, excess)) {
-      written(false);
-      synced(false);
-    }
-    this.#missing += excess;
-    this.#lost += excess;
   }
 
   async #pause(ms: number): Promise<void> {
@@ -343,11 +296,4 @@ export class JournalFile {
     });
     this.#wake = undefined;
   }
-}
-
-/** A promise, and what settles it; Node 20 has no `Promise.withResolvers`. */
-function promise(): readonly [Promise<boolean>, (done: boolean) => void] {
-  let settle: ((done: boolean) => void) | undefined;
-  const settled = new Promise<boolean>((resolve) => (settle = resolve));
-  return [settled, settle!];
 }

@@ -5,9 +5,8 @@ import type { WritePlan } from "../../image/plan.ts";
 import { headerAfter, type InstallIntent, type InstallLog, type OpenInstall } from "../install-log.ts";
 import type { InstallReport } from "../install.ts";
 import type { ServiceEvent, ServiceListener } from "../service-event.ts";
-import { type Described, installedBody, verdictBody } from "./bodies.ts";
+import { type Described, installedBody, installedEventBody, verdictBody } from "./bodies.ts";
 import {
-  type Entry,
   type EntryBody,
   type EntryHead,
   entryLine,
@@ -15,10 +14,12 @@ import {
   JOURNAL_SCHEMA_VERSION,
   type OutcomeResult,
 } from "./entry.ts";
-import { type Appended, JournalFile, type JournalLag } from "./file.ts";
+import { JournalFile, type JournalLag } from "./file.ts";
+import type { Appended } from "./lines.ts";
 import { lockJournal } from "./lock.ts";
 import { OpenInstalls, type PendingInstall } from "./open-installs.ts";
 import { JournalReadError, readJournal } from "./read.ts";
+import { rounded, within } from "./time.ts";
 import { causeText, guardText, headerText, writeText } from "./write.ts";
 
 export interface JournalOptions {
@@ -138,19 +139,8 @@ export class Journal implements ServiceListener, AsyncDisposable {
           told(event.reactionMs);
           break;
         }
-        const { before, installed, reactionMs } = event;
-        if (!before.image) break;
-        const { missing, stale, cpus } = before;
-        const cause = { why: "reconcile", missing, stale, presentCpus: cpus.present } as const;
-        const after = headerAfter(before.image, installed);
-        this.#state(
-          installedBody({ target, image: before.image, cause, after, installed }, this.#options.sha256, {
-            intent: null,
-            reactionMs: reactionMs ?? null,
-            durationMs: null,
-          }),
-          at,
-        );
+        const body = installedEventBody(target, event, this.#options.sha256);
+        if (body) this.#state(body, at);
         break;
       }
       case "failed":
@@ -295,7 +285,7 @@ export class Journal implements ServiceListener, AsyncDisposable {
       entryLine({ ...this.#head(ref.seq), repeats: ref }, body);
     return [
       ...Array.from(this.#states.values(), ({ ref, body }) => repeat(ref, body)),
-      ...Array.from(this.#open.repeats(), ({ ref, entry }) => repeat(ref, bodyOf(entry))),
+      ...Array.from(this.#open.repeats(), ({ ref, body }) => repeat(ref, body)),
     ];
   }
 
@@ -310,24 +300,5 @@ export class Journal implements ServiceListener, AsyncDisposable {
       { entry: "lost", count, sinceUp, reason },
     );
     return [line, ...this.#repeats()].join("");
-  }
-}
-
-function bodyOf(entry: Entry & EntryBody): EntryBody {
-  const { schemaVersion: _1, writer: _2, seq: _3, at: _4, up: _5, repeats: _6, ...body } = entry;
-  return body;
-}
-
-/** Microseconds are enough. */
-const rounded = (ms: number): number => Math.round(ms * 1000) / 1000;
-
-/** Whether `promise` comes to `true` within `ms`. */
-async function within(promise: Promise<boolean>, ms: number): Promise<boolean> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<boolean>((resolve) => (timer = setTimeout(() => resolve(false), ms)));
-  try {
-    return await Promise.race([promise, late]);
-  } finally {
-    clearTimeout(timer);
   }
 }

@@ -1,5 +1,5 @@
 /** Installs of which the journal tells that they began, and not how they ended. */
-import type { Entry, EntryRef, WriteText } from "./entry.ts";
+import type { Entry, EntryBody, EntryRef, WriteText } from "./entry.ts";
 
 type Intent = Extract<Entry, { readonly entry: "intent" }>;
 type Planned = Extract<Entry, { readonly entry: "planned" }>;
@@ -58,10 +58,10 @@ export class OpenInstalls {
   }
 
   /** Everything that has to be said again where the entries themselves may be thrown away. */
-  *repeats(): Iterable<{ readonly ref: EntryRef; readonly entry: Intent | Planned }> {
+  *repeats(): Iterable<{ readonly ref: EntryRef; readonly body: EntryBody }> {
     for (const { ref, intent, planned, isPauseOurs } of this.#byTarget.values()) {
-      yield { ref, entry: isPauseOurs ? intent : { ...intent, wasRunning: false } };
-      if (planned) yield { ref: { writer: planned.writer, seq: planned.seq }, entry: planned };
+      yield { ref, body: bodyOf(isPauseOurs ? intent : { ...intent, wasRunning: false }) };
+      if (planned) yield { ref: { writer: planned.writer, seq: planned.seq }, body: bodyOf(planned) };
     }
   }
 
@@ -72,4 +72,10 @@ export class OpenInstalls {
     const open = this.#byTarget.get(target);
     return open && open.ref.writer === ref.writer && open.ref.seq === ref.seq ? open : undefined;
   }
+}
+
+/** An entry without its head. */
+function bodyOf(entry: Entry & EntryBody): EntryBody {
+  const { schemaVersion: _1, writer: _2, seq: _3, at: _4, up: _5, repeats: _6, ...body } = entry;
+  return body;
 }
