@@ -51,3 +51,20 @@ export async function recover(
     `${target}: an install was left open by a keeper that ended within it: ${result} (${reason})${resumed ? "; the guest stood still for it, and runs again" : ""}`,
   );
 }
+
+/** Opens a machine to be changed, and recovers before anybody else has it; one that cannot be is closed again. */
+export async function openRecovered<M extends ResumableMachine & AsyncDisposable>(
+  context: Context,
+  target: string,
+  journal: Journal | undefined,
+  open: () => Promise<M>,
+): Promise<M> {
+  const machine = await open();
+  try {
+    await recover(context, target, machine, journal);
+    return machine;
+  } catch (error) {
+    await machine[Symbol.asyncDispose]();
+    throw error;
+  }
+}
