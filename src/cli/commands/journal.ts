@@ -5,7 +5,7 @@ import { readJournal } from "../../keeper/journal/read.ts";
 import { accuracyJson, accuracyText, journalEntryText } from "../../report/journal.ts";
 import { type Context, printJson } from "../context.ts";
 import { EXIT, UsageError } from "../exit.ts";
-import { jsonOption, parseTime } from "../options.ts";
+import { parseTime } from "../options.ts";
 
 /** Where `keep --journal` writes unless told. */
 export const JOURNAL_DIRECTORY = "/var/log/kdump-hotplug";
@@ -30,7 +30,7 @@ export function journalCommand(context: Context, exit: (code: number) => void): 
     .option("--target <target>", "only this one, as keep was told it, such as qmp:/run/guest.sock")
     .option("--at <time>", "was the header accurate then? for a post-mortem", parseTime)
     .option("--since <time>", "only entries from then on", parseTime)
-    .addOption(jsonOption())
+    .option("--json", "print the entries as they are, one JSON document a line; with --at one document")
     .action(async (options: JournalOptions) => {
       if (options.at !== undefined && options.since !== undefined)
         throw new UsageError("Give either --at or --since: a question, or a list");

@@ -180,6 +180,13 @@ export class AccuracyQuestion {
       case "gone":
         this.#state = { answer: "unknown", reason: `nobody watched it: ${entry.reason}` };
         break;
+      case "outcome":
+        // What was found finished or not begun is judged by the verdict that comes next.
+        this.#state = {
+          answer: "unknown",
+          reason: `an install ended as ${entry.result}, and no verdict came after that: ${entry.reason}`,
+        };
+        break;
       case "failed":
         this.#state = {
           answer: "unknown",

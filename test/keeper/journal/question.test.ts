@@ -104,6 +104,29 @@ describe("a keeper that watches", () => {
     expect(ask(entries, 25)).toMatchObject({ answer: "unknown", reason: expect.stringContaining("busy") });
   });
 
+  test("an install that failed leaves nothing that is known, until a verdict comes", () => {
+    const outcome: EntryBody = {
+      entry: "outcome",
+      target: TARGET,
+      intent: { writer: "1.1", seq: 9 },
+      result: "undone",
+      reason: "a bad cable",
+      durationMs: 3,
+    };
+    const entries = story("1.1", [
+      [0, 0, verdict("accurate")],
+      [10, 10, outcome],
+      [20, 20, verdict("accurate")],
+      [30, 30, alive],
+    ]);
+    expect(ask(entries, 5).answer).toBe("accurate");
+    expect(ask(entries, 15)).toMatchObject({
+      answer: "unknown",
+      reason: "an install ended as undone, and no verdict came after that: a bad cable",
+    });
+    expect(ask(entries, 25).answer).toBe("accurate");
+  });
+
   test("another target's entries say nothing of this one", () => {
     expect(ask(QUIET, 45, "qmp:/run/b.sock")).toEqual({
       answer: "unknown",
