@@ -194,6 +194,8 @@ class Told {
   failure(error: Error): void {
     if (this.#failure === error.message) return;
     this.#failure = error.message;
+    // Whatever holds after a failure is news, also where it held before.
+    this.#verdict = undefined;
     this.#onEvent({ kind: "failed", error });
   }
 }

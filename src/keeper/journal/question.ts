@@ -181,6 +181,8 @@ export class AccuracyQuestion {
         this.#state = { answer: "unknown", reason: `nobody watched it: ${entry.reason}` };
         break;
       case "outcome":
+        // It is tried again at once, or the failure is told.
+        if (entry.result === "undone") return;
         // What was found finished or not begun is judged by the verdict that comes next.
         this.#state = {
           answer: "unknown",

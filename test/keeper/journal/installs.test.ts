@@ -177,3 +177,40 @@ test("a disk that hangs or is full keeps no header from being installed", async 
   expect(journal.lag).toMatchObject({ late: 1 });
   await journal.close();
 });
+
+test("after a failure the verdict is told again, though it is the one before: what is known then is known", async () => {
+  await using place = await Place.make();
+  const journal = await place.open();
+  const target = new FakeTarget("file");
+  const stop = new AbortController();
+  const keeper = new Keeper(target, nodeSha256, {}, journal.installLog(TARGET));
+  const watching = watch(target, keeper, {
+    signal: stop.signal,
+    onEvent: (each) => journal.onEvent(event(each)),
+    verifyAfterMs: 10,
+    lookEveryMs: 20,
+  });
+  const kinds = async (): Promise<readonly string[]> => (await place.entries()).map(({ entry }) => entry);
+  await until("it is looked at", async () => (await kinds()).includes("verdict"));
+  let writes = 0;
+  target.memory.onWrite = () => {
+    if (writes++ === 0) throw new Error("a bad cable");
+  };
+  target.add(slots(0));
+  target.tell();
+  await until("it is told again", async () => (await kinds()).at(-1) === "verdict" && writes > 1);
+  stop.abort();
+  await watching;
+  await journal.close();
+  expect(await kinds()).toEqual([
+    "started",
+    "verdict",
+    "intent",
+    "outcome",
+    "failed",
+    "intent",
+    "installed",
+    "verdict",
+    "stopped",
+  ]);
+});

@@ -104,13 +104,13 @@ describe("a keeper that watches", () => {
     expect(ask(entries, 25)).toMatchObject({ answer: "unknown", reason: expect.stringContaining("busy") });
   });
 
-  test("an install that failed leaves nothing that is known, until a verdict comes", () => {
+  test("an install whose end is not known leaves nothing that is known, until a verdict comes", () => {
     const outcome: EntryBody = {
       entry: "outcome",
       target: TARGET,
       intent: { writer: "1.1", seq: 9 },
-      result: "undone",
-      reason: "a bad cable",
+      result: "left-open",
+      reason: "QEMU has ended",
       durationMs: 3,
     };
     const entries = story("1.1", [
@@ -122,7 +122,7 @@ describe("a keeper that watches", () => {
     expect(ask(entries, 5).answer).toBe("accurate");
     expect(ask(entries, 15)).toMatchObject({
       answer: "unknown",
-      reason: "an install ended as undone, and no verdict came after that: a bad cable",
+      reason: "an install ended as left-open, and no verdict came after that: QEMU has ended",
     });
     expect(ask(entries, 25).answer).toBe("accurate");
   });
