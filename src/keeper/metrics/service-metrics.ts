@@ -1,0 +1,289 @@
+/** Listens to a service, and has its metrics: what holds now, and what has been counted. */
+import { bytesWritten } from "../../image/plan.ts";
+import type { RangeSet } from "../../layout/range-set.ts";
+import { type Audit, isCorrectable, type Verdict } from "../audit.ts";
+import type { InstallReport } from "../install.ts";
+import type { ServiceEvent, ServiceListener, TargetEvent } from "../service-event.ts";
+import {
+  ADOPT_FAILURES_TOTAL,
+  BUILD_INFO,
+  FAILURES_TOTAL,
+  INSTALLS_TOTAL,
+  JOURNAL_LAG_SECONDS,
+  JOURNAL_PENDING_ENTRIES,
+  PAUSE_SECONDS,
+  PROCESS_CPU_SECONDS_TOTAL,
+  PROCESS_RESIDENT_MEMORY_BYTES,
+  PROCESS_START_TIME_SECONDS,
+  REACTION_SECONDS,
+  RESUMED_TOTAL,
+  TARGETS,
+  TARGET_BLIND_SECONDS_TOTAL,
+  TARGET_MISSING_BYTES,
+  TARGET_MISSING_CPUS,
+  TARGET_STALE_BYTES,
+  TARGET_STALE_SECONDS_TOTAL,
+  TARGET_UNKNOWN_SECONDS_TOTAL,
+  TARGET_UP,
+  TARGET_VERDICT,
+  TARGET_WARNINGS,
+  WRITTEN_BYTES_TOTAL,
+} from "./definitions.ts";
+import { Instruments } from "./instruments.ts";
+import { adoptReason, failureReason, isOfInstall } from "./reasons.ts";
+import { TargetAccount } from "./target-account.ts";
+
+const VERDICTS: readonly Verdict[] = ["accurate", "inaccurate", "not-loaded", "broken", "unknown"];
+
+/** Time that was spent, by what a panic would have given. */
+const SECONDS = {
+  blind: TARGET_BLIND_SECONDS_TOTAL,
+  stale: TARGET_STALE_SECONDS_TOTAL,
+  unknown: TARGET_UNKNOWN_SECONDS_TOTAL,
+};
+
+/** One series for each target. */
+const OF_EACH_TARGET = [
+  TARGET_UP,
+  ...Object.values(SECONDS),
+  TARGET_MISSING_BYTES,
+  TARGET_STALE_BYTES,
+  TARGET_MISSING_CPUS,
+  TARGET_WARNINGS,
+];
+
+/** How far the journal is behind. */
+export interface JournalLag {
+  readonly pendingEntries: number;
+  /** Age of the oldest of them, ms; 0 where there is none. */
+  readonly oldestMs: number;
+}
+
+/** What is known of the process itself. */
+export interface ProcessFigures {
+  /** Wall clock, ms since 1970. */
+  readonly startedAt: number;
+  /** User and system, microseconds since it began. */
+  cpuMicroseconds(): number;
+  residentBytes(): number;
+}
+
+export interface ServiceMetricsOptions {
+  readonly version: string;
+  /** Milliseconds, monotonic. */
+  readonly now?: () => number;
+  /** Asked at each reading. */
+  readonly journalLag?: () => JournalLag;
+  readonly process?: ProcessFigures;
+}
+
+/** Who is asked for the metrics: the HTTP server, the text file. */
+export interface MetricsSource {
+  readonly contentType: string;
+  text(): Promise<string>;
+}
+
+interface Target {
+  readonly account: TargetAccount;
+  up: boolean;
+  /** Series that only some targets have, by their reason. */
+  readonly failures: Set<string>;
+  readonly adoptFailures: Set<string>;
+  /** The last image that could not be adopted. */
+  unadopted: string | undefined;
+}
+
+/** Metrics of one keeper; a {@link ServiceListener} that never throws for what an event says. */
+export class ServiceMetrics implements ServiceListener, MetricsSource {
+  readonly #instruments = new Instruments();
+  readonly #targets = new Map<string, Target>();
+  readonly #now: () => number;
+  readonly #process: ProcessFigures;
+  #journalLag: (() => JournalLag) | undefined;
+  #cpuMicroseconds = 0;
+
+  constructor(options: ServiceMetricsOptions) {
+    this.#now = options.now ?? (() => performance.now());
+    this.#process = options.process ?? ownProcess();
+    this.#journalLag = options.journalLag;
+    const node = process.versions.node;
+    this.#instruments.set(BUILD_INFO, { version: options.version, node }, 1);
+    this.#instruments.set(PROCESS_START_TIME_SECONDS, {}, this.#process.startedAt / 1000);
+    // Series that are there from the start can be told from ones that never were: increase() needs a first value.
+    for (const way of ["in-place", "move"]) this.#instruments.add(INSTALLS_TOTAL, { way, result: "done" }, 0);
+  }
+
+  /** From now on the journal is asked through `lag`. */
+  watchJournal(lag: () => JournalLag): void {
+    this.#journalLag = lag;
+  }
+
+  onEvent({ target: name, event }: ServiceEvent): void {
+    if (event.kind === "gone") {
+      this.#forget(name);
+      return;
+    }
+    const target = this.#targets.get(name) ?? this.#meet(name);
+    this.#hear(name, target, event);
+    this.#countTargets();
+  }
+
+  async text(): Promise<string> {
+    this.#refresh();
+    return this.#instruments.text();
+  }
+
+  get contentType(): string {
+    return this.#instruments.contentType;
+  }
+
+  #hear(name: string, target: Target, event: Exclude<TargetEvent, { kind: "gone" }>): void {
+    switch (event.kind) {
+      case "found":
+        this.#reach(name, target, true);
+        break;
+      case "unreachable":
+        this.#reach(name, target, false);
+        this.#judge(name, target, "unknown");
+        break;
+      case "resumed":
+        this.#instruments.add(RESUMED_TOTAL, {});
+        break;
+      case "verdict":
+        // Who judges has reached it.
+        this.#reach(name, target, true);
+        this.#judge(name, target, event.audit.verdict);
+        this.#describe(name, target, event.audit);
+        break;
+      case "installed":
+        this.#count(target, event.before, event.installed, event.reactionMs);
+        break;
+      case "failed":
+        this.#fail(name, target, failureReason(event.error));
+        break;
+    }
+  }
+
+  #meet(name: string): Target {
+    const labels = { target: name };
+    for (const metric of Object.values(SECONDS)) this.#instruments.add(metric, labels, 0);
+    const account = new TargetAccount(this.#now(), (exposure, ms) => {
+      this.#instruments.add(SECONDS[exposure], labels, ms / 1000);
+    });
+    const target: Target = {
+      account,
+      up: true,
+      failures: new Set(),
+      adoptFailures: new Set(),
+      unadopted: undefined,
+    };
+    this.#targets.set(name, target);
+    this.#reach(name, target, true);
+    this.#judge(name, target, "unknown");
+    return target;
+  }
+
+  #forget(name: string): void {
+    const target = this.#targets.get(name);
+    if (!target) return;
+    const labels = { target: name };
+    for (const verdict of VERDICTS) this.#instruments.remove(TARGET_VERDICT, { ...labels, verdict });
+    for (const reason of target.failures) this.#instruments.remove(FAILURES_TOTAL, { ...labels, reason });
+    for (const reason of target.adoptFailures)
+      this.#instruments.remove(ADOPT_FAILURES_TOTAL, { ...labels, reason });
+    for (const metric of OF_EACH_TARGET) this.#instruments.remove(metric, labels);
+    this.#targets.delete(name);
+    this.#countTargets();
+  }
+
+  #reach(name: string, target: Target, up: boolean): void {
+    target.up = up;
+    this.#instruments.set(TARGET_UP, { target: name }, up ? 1 : 0);
+  }
+
+  #judge(name: string, { account }: Target, verdict: Verdict): void {
+    account.judged(verdict, this.#now());
+    for (const each of VERDICTS)
+      this.#instruments.set(TARGET_VERDICT, { target: name, verdict: each }, each === verdict ? 1 : 0);
+  }
+
+  #describe(name: string, target: Target, audit: Audit): void {
+    const labels = { target: name };
+    this.#instruments.set(TARGET_MISSING_BYTES, labels, bytesOf(audit.missing));
+    this.#instruments.set(TARGET_STALE_BYTES, labels, bytesOf(audit.stale));
+    const { present, described, missing } = audit.cpus;
+    const lacking = audit.image ? Math.max(missing.length, present - described, 0) : 0;
+    this.#instruments.set(TARGET_MISSING_CPUS, labels, lacking);
+    this.#instruments.set(TARGET_WARNINGS, labels, audit.warnings.length);
+    const { image } = audit;
+    if (!image || audit.cpus.unknown === undefined || !isCorrectable(image)) {
+      target.unadopted = undefined;
+      return;
+    }
+    const key = `${image.headerAddress} ${image.kimage?.address}`;
+    if (target.unadopted === key) return;
+    target.unadopted = key;
+    const reason = adoptReason(audit.cpus.unknown);
+    target.adoptFailures.add(reason);
+    this.#instruments.add(ADOPT_FAILURES_TOTAL, { ...labels, reason });
+  }
+
+  #count({ account }: Target, before: Audit, installed: InstallReport, reactionMs: number | undefined): void {
+    const { writes, pauseMicroseconds } = installed;
+    this.#instruments.add(INSTALLS_TOTAL, { way: wayOf(installed), result: "done" });
+    this.#instruments.add(WRITTEN_BYTES_TOTAL, {}, bytesWritten(writes));
+    if (pauseMicroseconds !== undefined && pauseMicroseconds >= 0)
+      this.#instruments.observe(PAUSE_SECONDS, pauseMicroseconds / 1e6);
+    if (reactionMs === undefined || !(reactionMs >= 0)) return;
+    this.#instruments.observe(REACTION_SECONDS, reactionMs / 1000);
+    account.corrected(before.verdict, reactionMs, this.#now());
+  }
+
+  #fail(name: string, { failures }: Target, reason: string): void {
+    failures.add(reason);
+    this.#instruments.add(FAILURES_TOTAL, { target: name, reason });
+    if (isOfInstall(reason)) this.#instruments.add(INSTALLS_TOTAL, { way: "unknown", result: reason });
+  }
+
+  #countTargets(): void {
+    let watched = 0;
+    for (const { up } of this.#targets.values()) if (up) watched++;
+    this.#instruments.set(TARGETS, { state: "watched" }, watched);
+    this.#instruments.set(TARGETS, { state: "unreachable" }, this.#targets.size - watched);
+  }
+
+  /** What changes without an event. */
+  #refresh(): void {
+    const now = this.#now();
+    for (const { account } of this.#targets.values()) account.advance(now);
+    this.#countTargets();
+    const cpu = this.#process.cpuMicroseconds();
+    this.#instruments.add(PROCESS_CPU_SECONDS_TOTAL, {}, Math.max(0, cpu - this.#cpuMicroseconds) / 1e6);
+    this.#cpuMicroseconds = Math.max(cpu, this.#cpuMicroseconds);
+    this.#instruments.set(PROCESS_RESIDENT_MEMORY_BYTES, {}, this.#process.residentBytes());
+    const lag = this.#journalLag?.() ?? { pendingEntries: 0, oldestMs: 0 };
+    this.#instruments.set(JOURNAL_PENDING_ENTRIES, {}, lag.pendingEntries);
+    this.#instruments.set(JOURNAL_LAG_SECONDS, {}, Math.max(0, lag.oldestMs) / 1000);
+  }
+}
+
+/** A header that moved is named by other boot parameters. */
+function wayOf({ writes }: InstallReport): "in-place" | "move" {
+  return writes.some(({ what }) => what === "command-line") ? "move" : "in-place";
+}
+
+/** As a double has it: 2^53 bytes are 8 PiB. */
+function bytesOf(ranges: RangeSet): number {
+  return Number(ranges.bytes);
+}
+
+function ownProcess(): ProcessFigures {
+  return {
+    startedAt: Date.now() - process.uptime() * 1000,
+    cpuMicroseconds: () => {
+      const { user, system } = process.cpuUsage();
+      return user + system;
+    },
+    residentBytes: () => process.memoryUsage.rss(),
+  };
+}
