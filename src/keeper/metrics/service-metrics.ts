@@ -9,8 +9,9 @@ import {
   BUILD_INFO,
   FAILURES_TOTAL,
   INSTALLS_TOTAL,
-  JOURNAL_LAG_SECONDS,
-  JOURNAL_PENDING_ENTRIES,
+  JOURNAL_LATE_INSTALLS_TOTAL,
+  JOURNAL_LOST_ENTRIES_TOTAL,
+  JOURNAL_WAITING_ENTRIES,
   PAUSE_SECONDS,
   PROCESS_CPU_SECONDS_TOTAL,
   PROCESS_RESIDENT_MEMORY_BYTES,
@@ -54,9 +55,12 @@ const OF_EACH_TARGET = [
 
 /** How far the journal is behind. */
 export interface JournalLag {
-  readonly pendingEntries: number;
-  /** Age of the oldest of them, ms; 0 where there is none. */
-  readonly oldestMs: number;
+  /** Entries that wait for the disk. */
+  readonly waiting: number;
+  /** Entries that were given up, since the journal was opened. */
+  readonly lost: number;
+  /** Installs that did not wait for the disk any longer, since then. */
+  readonly late: number;
 }
 
 /** What is known of the process itself. */
@@ -101,6 +105,8 @@ export class ServiceMetrics implements ServiceListener, MetricsSource {
   readonly #process: ProcessFigures;
   #journalLag: (() => JournalLag) | undefined;
   #cpuMicroseconds = 0;
+  /** What has been counted of the journal's own counters. */
+  #journal = { lost: 0, late: 0 };
 
   constructor(options: ServiceMetricsOptions) {
     this.#now = options.now ?? (() => performance.now());
@@ -261,9 +267,11 @@ export class ServiceMetrics implements ServiceListener, MetricsSource {
     this.#instruments.add(PROCESS_CPU_SECONDS_TOTAL, {}, Math.max(0, cpu - this.#cpuMicroseconds) / 1e6);
     this.#cpuMicroseconds = Math.max(cpu, this.#cpuMicroseconds);
     this.#instruments.set(PROCESS_RESIDENT_MEMORY_BYTES, {}, this.#process.residentBytes());
-    const lag = this.#journalLag?.() ?? { pendingEntries: 0, oldestMs: 0 };
-    this.#instruments.set(JOURNAL_PENDING_ENTRIES, {}, lag.pendingEntries);
-    this.#instruments.set(JOURNAL_LAG_SECONDS, {}, Math.max(0, lag.oldestMs) / 1000);
+    const { waiting, lost, late } = this.#journalLag?.() ?? { waiting: 0, lost: 0, late: 0 };
+    this.#instruments.set(JOURNAL_WAITING_ENTRIES, {}, waiting);
+    this.#instruments.add(JOURNAL_LOST_ENTRIES_TOTAL, {}, Math.max(0, lost - this.#journal.lost));
+    this.#instruments.add(JOURNAL_LATE_INSTALLS_TOTAL, {}, Math.max(0, late - this.#journal.late));
+    this.#journal = { lost, late };
   }
 }
 

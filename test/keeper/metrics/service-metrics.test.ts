@@ -242,14 +242,21 @@ describe("a target that is gone", () => {
 describe("what is no event", () => {
   test("is asked for when the metrics are", async () => {
     const bench = new Bench();
-    expect(await bench.value("journal_lag_seconds")).toBe(0);
-    let lag = { pendingEntries: 3, oldestMs: 1500 };
+    const journal = async (): Promise<readonly (number | undefined)[]> => {
+      const series = await bench.series();
+      return ["waiting_entries", "lost_entries_total", "late_installs_total"].map((name) =>
+        series.get(`journal_${name}`),
+      );
+    };
+    expect(await journal()).toEqual([0, 0, 0]);
+    let lag = { waiting: 3, lost: 2, late: 1 };
     bench.metrics.watchJournal(() => lag);
-    expect(await bench.value("journal_lag_seconds")).toBe(1.5);
-    expect(await bench.value("journal_pending_entries")).toBe(3);
-    // A clock that steps.
-    lag = { pendingEntries: 1, oldestMs: -5 };
-    expect(await bench.value("journal_lag_seconds")).toBe(0);
+    expect(await journal()).toEqual([3, 2, 1]);
+    lag = { waiting: 0, lost: 5, late: 1 };
+    expect(await journal()).toEqual([0, 5, 1]);
+    // Another journal, which begins at 0.
+    lag = { waiting: 0, lost: 0, late: 0 };
+    expect(await journal()).toEqual([0, 5, 1]);
     bench.cpu = 2_500_000;
     expect(await bench.value("process_cpu_seconds_total")).toBe(2.5);
     bench.cpu = 1_000_000;
