@@ -2,7 +2,7 @@
 # Both install what they need: npm packages by the lock file here, QEMU and kernels by `lab run` itself.
 
 .DELETE_ON_ERROR:
-.PHONY: demo test build clean
+.PHONY: demo test build deb clean
 
 demo: build
 	node dist/cli/main.js lab run $(ARGS)
@@ -12,6 +12,10 @@ test: build
 
 build: node_modules/.package-lock.json
 	npm run --silent build
+
+# kdump-hotplug_VERSION_ARCH.deb here; where else: make deb DEB=DIRECTORY
+deb: build
+	node deploy/debian/build-deb.mjs $(DEB)
 
 # npm writes this file last: it is newer than the lock file only after a whole installation.
 node_modules/.package-lock.json: package.json package-lock.json
