@@ -29,8 +29,8 @@ export interface OpenMetrics extends AsyncDisposable {
   readonly listeners: readonly ServiceListener[];
   /** The address, where they are served: `http://127.0.0.1:9807/metrics`. */
   readonly url: string | undefined;
-  /** To be called once every target that is there at the start has been told of: see {@link Readiness}. */
-  discovered(): void;
+  /** To be called once it is known which targets there are: see {@link Readiness.discovered}. */
+  discovered(targets: () => readonly string[]): void;
 }
 
 /**
@@ -45,7 +45,7 @@ export async function openMetrics(
   const { listen, textfile } = settings;
   const address = listen === undefined ? undefined : parseListenAddress(listen);
   const readiness = new Readiness();
-  const discovered = (): void => readiness.discovered();
+  const discovered = (targets: () => readonly string[]): void => readiness.discovered(targets);
   if (address === undefined && textfile === undefined)
     return { listeners: [], url: undefined, discovered, [Symbol.asyncDispose]: async () => undefined };
   const { ServiceMetrics } = await import("../keeper/metrics/service-metrics.ts");

@@ -34,7 +34,7 @@ test("what happens is seen at the address and in the file, until they are closed
   expect(await ask("/readyz")).toBe("503 no: the targets are not known yet\n");
   for (const listener of metrics.listeners)
     listener.onEvent({ target: "qmp:/a", at: 0, event: { kind: "found" } });
-  metrics.discovered();
+  metrics.discovered(() => ["qmp:/a"]);
   expect(await ask("/readyz")).toBe("503 no: no first look yet at qmp:/a\n");
   for (const listener of metrics.listeners)
     listener.onEvent({ target: "qmp:/a", at: 0, event: { kind: "verdict", audit: audit("accurate") } });

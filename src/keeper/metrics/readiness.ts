@@ -4,28 +4,23 @@ import type { ServiceEvent, ServiceListener } from "../service-event.ts";
 /** How many waiting targets are named. */
 const NAMED = 3;
 
-/** Hears of targets as they come, and remembers those that nobody has looked at yet. */
+/** Hears what came of targets, and is told which there are. */
 export class Readiness implements ServiceListener {
-  readonly #waiting = new Set<string>();
-  readonly #known = new Set<string>();
-  #isDiscovered = false;
+  readonly #looked = new Set<string>();
+  #targets: (() => readonly string[]) | undefined;
 
-  /** To be called once every target that is there at the start has been told of as found or unreachable. */
-  discovered(): void {
-    this.#isDiscovered = true;
+  /** From now on it is known which targets there are. @param targets those that are wanted now, reached or not. */
+  discovered(targets: () => readonly string[]): void {
+    this.#targets = targets;
   }
 
   onEvent({ target, event }: ServiceEvent): void {
     switch (event.kind) {
-      case "found":
-        // One that comes back after it could not be reached had its first look.
-        if (!this.#known.has(target)) this.#waiting.add(target);
-        this.#known.add(target);
-        break;
       case "gone":
-        this.#waiting.delete(target);
-        this.#known.delete(target);
+        // One that comes back is another guest under that name.
+        this.#looked.delete(target);
         break;
+      case "found":
       case "resumed":
         break;
       case "verdict":
@@ -33,17 +28,16 @@ export class Readiness implements ServiceListener {
       case "failed":
       case "unreachable":
         // What a look came to may be that it failed: that is told of elsewhere, and waiting does not help.
-        this.#known.add(target);
-        this.#waiting.delete(target);
+        this.#looked.add(target);
         break;
     }
   }
 
   /** Why it is not ready, one clause; undefined where it is. */
   notReady(): string | undefined {
-    if (!this.#isDiscovered) return "the targets are not known yet";
-    if (this.#waiting.size === 0) return undefined;
-    const [...names] = this.#waiting;
+    if (this.#targets === undefined) return "the targets are not known yet";
+    const names = this.#targets().filter((name) => !this.#looked.has(name));
+    if (names.length === 0) return undefined;
     const more = names.length > NAMED ? ` and ${names.length - NAMED} more` : "";
     return `no first look yet at ${names.slice(0, NAMED).join(", ")}${more}`;
   }

@@ -6,39 +6,40 @@ import { audit } from "./samples.ts";
 
 const FOUND: TargetEvent = { kind: "found" };
 
-function readiness(): { readonly ready: Readiness; tell: (target: string, event: TargetEvent) => void } {
+function readiness(...targets: string[]): {
+  readonly ready: Readiness;
+  /** May be changed. */
+  readonly targets: string[];
+  tell: (target: string, event: TargetEvent) => void;
+} {
   const ready = new Readiness();
-  return { ready, tell: (target, event) => ready.onEvent({ target, at: 0, event }) };
+  ready.discovered(() => targets);
+  return { ready, targets, tell: (target, event) => ready.onEvent({ target, at: 0, event }) };
 }
 
 test("nothing is ready before the targets are known, and a keeper without targets is then", () => {
-  const { ready } = readiness();
-  expect(ready.notReady()).toBe("the targets are not known yet");
-  ready.discovered();
-  expect(ready.notReady()).toBeUndefined();
+  expect(new Readiness().notReady()).toBe("the targets are not known yet");
+  expect(readiness().ready.notReady()).toBeUndefined();
 });
 
 test.each<[string, TargetEvent]>([
   ["judged", { kind: "verdict", audit: audit("accurate") }],
   ["looked at in vain", { kind: "failed", error: new Error("x") }],
   ["tried in vain", { kind: "unreachable", reason: "x" }],
-  ["gone", { kind: "gone", reason: "x" }],
 ])("a target is waited for until it has been %s", (_, event) => {
-  const { ready, tell } = readiness();
-  tell("qmp:/a", FOUND);
-  tell("qmp:/b", FOUND);
-  ready.discovered();
+  const { ready, tell } = readiness("qmp:/a", "qmp:/b");
+  expect(ready.notReady()).toBe("no first look yet at qmp:/a, qmp:/b");
   tell("qmp:/b", { kind: "verdict", audit: audit("broken") });
+  tell("qmp:/a", FOUND);
   tell("qmp:/a", { kind: "resumed", reason: "x" });
   expect(ready.notReady()).toBe("no first look yet at qmp:/a");
   tell("qmp:/a", event);
   expect(ready.notReady()).toBeUndefined();
 });
 
-test("one that comes later is waited for, one that comes back is not, one that is new under that name is", () => {
-  const { ready, tell } = readiness();
-  ready.discovered();
-  tell("qmp:/a", FOUND);
+test("one that comes later is waited for, one that was lost and is found again is not, one that is new under that name is", () => {
+  const { ready, targets, tell } = readiness();
+  targets.push("qmp:/a");
   expect(ready.notReady()).toContain("qmp:/a");
   tell("qmp:/a", { kind: "verdict", audit: audit("accurate") });
   tell("qmp:/a", { kind: "unreachable", reason: "x" });
@@ -47,12 +48,12 @@ test("one that comes later is waited for, one that comes back is not, one that i
   tell("qmp:/a", { kind: "gone", reason: "x" });
   tell("qmp:/a", FOUND);
   expect(ready.notReady()).toContain("qmp:/a");
+  targets.length = 0;
+  expect(ready.notReady()).toBeUndefined();
 });
 
 test("of many that are waited for some are named", () => {
-  const { ready, tell } = readiness();
-  ready.discovered();
-  for (let i = 0; i < 1000; i++) tell(`qmp:/${i}`, FOUND);
+  const { ready } = readiness(...Array.from({ length: 1000 }, (_, i) => `qmp:/${i}`));
   expect(ready.notReady()).toBe("no first look yet at qmp:/0, qmp:/1, qmp:/2 and 997 more");
 });
 
