@@ -15,28 +15,17 @@ export class Readiness implements ServiceListener {
   }
 
   onEvent({ target, event }: ServiceEvent): void {
-    switch (event.kind) {
-      case "gone":
-        // One that comes back is another guest under that name.
-        this.#looked.delete(target);
-        break;
-      case "found":
-      case "resumed":
-        break;
-      case "verdict":
-      case "installed":
-      case "failed":
-      case "unreachable":
-        // What a look came to may be that it failed: that is told of elsewhere, and waiting does not help.
-        this.#looked.add(target);
-        break;
-    }
+    // That it is there is no look yet. What a look came to may be that it failed, or that the guest has ended: that is
+    // told of elsewhere, and waiting does not help.
+    if (event.kind !== "found" && event.kind !== "resumed") this.#looked.add(target);
   }
 
   /** Why it is not ready, one clause; undefined where it is. */
   notReady(): string | undefined {
     if (this.#targets === undefined) return "the targets are not known yet";
-    const names = this.#targets().filter((name) => !this.#looked.has(name));
+    const wanted = new Set(this.#targets());
+    for (const name of this.#looked) if (!wanted.has(name)) this.#looked.delete(name);
+    const names = [...wanted].filter((name) => !this.#looked.has(name));
     if (names.length === 0) return undefined;
     const more = names.length > NAMED ? ` and ${names.length - NAMED} more` : "";
     return `no first look yet at ${names.slice(0, NAMED).join(", ")}${more}`;

@@ -26,6 +26,7 @@ test.each<[string, TargetEvent]>([
   ["judged", { kind: "verdict", audit: audit("accurate") }],
   ["looked at in vain", { kind: "failed", error: new Error("x") }],
   ["tried in vain", { kind: "unreachable", reason: "x" }],
+  ["lost before it could be judged", { kind: "gone", reason: "x" }],
 ])("a target is waited for until it has been %s", (_, event) => {
   const { ready, tell } = readiness("qmp:/a", "qmp:/b");
   expect(ready.notReady()).toBe("no first look yet at qmp:/a, qmp:/b");
@@ -37,19 +38,18 @@ test.each<[string, TargetEvent]>([
   expect(ready.notReady()).toBeUndefined();
 });
 
-test("one that comes later is waited for, one that was lost and is found again is not, one that is new under that name is", () => {
+test("one that comes later is waited for, one that was lost is not, one that is wanted anew is", () => {
   const { ready, targets, tell } = readiness();
   targets.push("qmp:/a");
   expect(ready.notReady()).toContain("qmp:/a");
   tell("qmp:/a", { kind: "verdict", audit: audit("accurate") });
-  tell("qmp:/a", { kind: "unreachable", reason: "x" });
-  tell("qmp:/a", FOUND);
-  expect(ready.notReady()).toBeUndefined();
   tell("qmp:/a", { kind: "gone", reason: "x" });
   tell("qmp:/a", FOUND);
-  expect(ready.notReady()).toContain("qmp:/a");
+  expect(ready.notReady()).toBeUndefined();
   targets.length = 0;
   expect(ready.notReady()).toBeUndefined();
+  targets.push("qmp:/a");
+  expect(ready.notReady()).toContain("qmp:/a");
 });
 
 test("of many that are waited for some are named", () => {
