@@ -17,7 +17,7 @@ import {
   QmpReplyError,
 } from "../../../src/targets/qemu/qmp-errors.ts";
 import { RunStateError } from "../../../src/targets/qemu/run-state.ts";
-import { SharedBlockError } from "../../../src/targets/qemu/shared-block.ts";
+import { RamFileError } from "../../../src/targets/qemu/ram-file.ts";
 
 /** An error with the name that its class gives, whatever its constructor wants. */
 function named(type: { readonly prototype: Error; readonly name: string }): unknown {
@@ -40,7 +40,7 @@ test.each([
   [named(GdbProtocolError), "gdb"],
   [named(GuestMemoryError), "memory"],
   [named(PmemsaveError), "memory"],
-  [named(SharedBlockError), "memory"],
+  [named(RamFileError), "memory"],
   [named(FlatViewError), "memory"],
   [named(MemoryAccessError), "memory"],
   [named(CoreHeaderError), "forged"],
@@ -61,7 +61,7 @@ test("the names by which classes are known are those that instances carry", () =
     GdbError,
     GuestMemoryError,
     PmemsaveError,
-    SharedBlockError,
+    RamFileError,
     FlatViewError,
   ])
     expect(type.toString()).toContain(`name = "${type.name}"`);
