@@ -13,10 +13,10 @@
 import { statfsSync } from "node:fs";
 import { basename, join } from "node:path";
 
-import { findQemuProcesses, descriptorLinks, mappingsOf, parseRamBlocks } from "./qemu-process.ts";
+import { descriptorLinks, mappingsOf, parseRamBlocks } from "./qemu-process.ts";
 import type { Mapping, QemuProcess, RamBlockAddress } from "./qemu-process.ts";
 import { QmpError } from "./qmp-errors.ts";
-import type { QmpClient } from "./qmp.ts";
+import type { QmpSession } from "./qmp-session.ts";
 import { type RamBlock, type RamMap, type RamPiece, readRamMap } from "./ram-map.ts";
 import { humanMonitor } from "./replies.ts";
 import { type FileIdentity, RamFile } from "./ram-file.ts";
@@ -65,7 +65,7 @@ export interface DirectRamOptions {
 }
 
 /** Opens a guest's RAM and proves that it is its RAM; tells for each block that is not reached why. */
-export async function lookForDirectRam(qmp: QmpClient, options: DirectRamOptions = {}): Promise<DirectRam> {
+export async function lookForDirectRam(qmp: QmpSession, options: DirectRamOptions = {}): Promise<DirectRam> {
   const map = options.map ?? (await readRamMap(qmp));
   const blocks = new Map<string, RamFile>();
   const inProcess = new Set<string>();
@@ -104,7 +104,7 @@ function isAt(known: RamFile, { hostAddress, file }: Placement): boolean {
 
 /** For each block the place of its first byte in the process behind the socket. */
 async function placementsOf(
-  qmp: QmpClient,
+  qmp: QmpSession,
   blocks: readonly RamBlock[],
   options: DirectRamOptions,
 ): Promise<ReadonlyMap<string, Placement>> {
@@ -112,7 +112,7 @@ async function placementsOf(
   if (blocks.length === 0) return placements;
   const addresses = parseRamBlocks(await humanMonitor(qmp, "info ramblock"));
   if (addresses.length === 0) return placements;
-  const processes = options.processes ?? (await findQemuProcesses(qmp.path, options.proc));
+  const processes = options.processes ?? (await qmp.qemuProcesses(options.proc));
   for (const process of processes) {
     const mappings = await mappingsOf(process.pid, options.proc);
     for (const block of blocks) {
@@ -151,7 +151,7 @@ function place(
 
 /** Opens and verifies one block by the best way there is. @returns it, or why there is none. */
 async function openBlock(
-  qmp: QmpClient,
+  qmp: QmpSession,
   map: RamMap,
   block: RamBlock,
   placement: Placement | undefined,
@@ -170,7 +170,7 @@ async function openBlock(
 
 /** Opens and verifies a block in QEMU's own memory. @returns it, or why that cannot be. */
 async function openInProcess(
-  qmp: QmpClient,
+  qmp: QmpSession,
   map: RamMap,
   block: RamBlock,
   { process, hostAddress }: Placement,
@@ -201,7 +201,7 @@ const piecesOf = (map: RamMap, block: RamBlock): readonly RamPiece[] =>
 
 /** Opens and verifies one block's file. @returns the open file, or why there is none. */
 async function openFile(
-  qmp: QmpClient,
+  qmp: QmpSession,
   map: RamMap,
   block: RamBlock,
   placement: FilePlacement | undefined,
@@ -247,7 +247,7 @@ async function descriptorsFor({ process, file }: FilePlacement, proc: string): P
 
 /** Why an open file may not be this block; `undefined` where it is. */
 async function doubtAbout(
-  qmp: QmpClient,
+  qmp: QmpSession,
   map: RamMap,
   block: RamBlock,
   file: FileIdentity & RamFile,

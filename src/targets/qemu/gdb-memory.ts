@@ -12,7 +12,7 @@ import { join } from "node:path";
 import { GdbError, GdbRemote } from "./gdb-remote.ts";
 import { makePrivateDir, PRIVATE_DIR_PREFIX, type ProcessOwner } from "./private-dir.ts";
 import { hasEnded, MARK_PATTERN } from "../process-mark.ts";
-import type { QmpClient } from "./qmp.ts";
+import type { QmpSession } from "./qmp-session.ts";
 import { humanMonitor, queryChardevs, queryStatus, type RunState } from "./replies.ts";
 import { assertNotMoving, restoreRunState } from "./run-state.ts";
 
@@ -31,7 +31,7 @@ export interface GdbMemory {
 
 /** The gdbstub, listening: the guest is not stopped yet. Close it. */
 export class GdbDoor {
-  readonly #qmp: QmpClient;
+  readonly #qmp: QmpSession;
   readonly #socketPath: string;
   readonly #removeDirectory: () => Promise<void>;
   readonly #atOpen: RunState;
@@ -39,7 +39,7 @@ export class GdbDoor {
   #attached: { readonly remote: GdbRemote; readonly before: RunState } | undefined;
 
   private constructor(
-    qmp: QmpClient,
+    qmp: QmpSession,
     socketPath: string,
     removeDirectory: () => Promise<void>,
     atOpen: RunState,
@@ -55,7 +55,7 @@ export class GdbDoor {
    *
    * @throws {GdbError} where somebody else uses the gdbstub (there is one per QEMU), or QEMU cannot open it.
    */
-  static async open(qmp: QmpClient, options: GdbOptions = {}): Promise<GdbDoor> {
+  static async open(qmp: QmpSession, options: GdbOptions = {}): Promise<GdbDoor> {
     await clearTheWay(qmp);
     const atOpen = await queryStatus(qmp);
     const directory = await makePrivateDir(options.tmpDir, options.owner);
@@ -171,7 +171,7 @@ const OURS = new RegExp(`^disconnected:unix:(.*/${PRIVATE_DIR_PREFIX}(${MARK_PAT
  *
  * @throws {GdbError} where the stub is somebody else's, or that of a keeper which may be alive.
  */
-async function clearTheWay(qmp: QmpClient): Promise<void> {
+async function clearTheWay(qmp: QmpSession): Promise<void> {
   const other = (await queryChardevs(qmp)).find((chardev) => chardev.label === "gdb");
   if (other === undefined) return;
   const [, directory, mark] = OURS.exec(other.filename) ?? [];

@@ -3,6 +3,7 @@ import { finishing } from "./finishing.ts";
 import { type GuestMemory, type GuestMemoryOptions, openGuestMemory } from "./memory.ts";
 import { type DimmRequest, plugDimm, type PluggedDimm } from "./plug.ts";
 import { QmpClient, type QmpConnectOptions } from "./qmp.ts";
+import type { QmpSession } from "./qmp-session.ts";
 import { queryStatus } from "./replies.ts";
 import type { PauseWitness } from "./pause-witness.ts";
 import { pauseGuest, type PauseToken, resumeGuest } from "./run-state.ts";
@@ -15,13 +16,13 @@ export interface QemuGuestOptions extends QmpConnectOptions, GuestMemoryOptions 
 
 /** Owns the QMP connection and the guest's memory: close it. */
 export class QemuGuest {
-  readonly qmp: QmpClient;
+  readonly qmp: QmpSession;
   readonly memory: GuestMemory;
   /** Length of the last pause that `resume` ended, microseconds between STOP and RESUME. */
   lastPauseMicroseconds: number | undefined;
   readonly #pauseWitness: PauseWitness | undefined;
 
-  private constructor(qmp: QmpClient, memory: GuestMemory, pauseWitness: PauseWitness | undefined) {
+  private constructor(qmp: QmpSession, memory: GuestMemory, pauseWitness: PauseWitness | undefined) {
     this.qmp = qmp;
     this.memory = memory;
     this.#pauseWitness = pauseWitness;
@@ -30,11 +31,15 @@ export class QemuGuest {
   /**
    * Connects to the guest behind the QMP socket at `qmpPath`. The guest is not stopped or changed.
    *
-   * @throws {QmpConnectError} where there is no QMP to talk to; what `openGuestMemory` throws.
+   * @throws {QmpConnectError} where there is no QMP to talk to; what `over` throws.
    */
   static async open(qmpPath: string, options: QemuGuestOptions = {}): Promise<QemuGuest> {
+    return await QemuGuest.over(await QmpClient.connect(qmpPath, options), options);
+  }
+
+  /** The guest behind `qmp`, which it owns from now on, also where this fails. @throws what `openGuestMemory` throws. */
+  static async over(qmp: QmpSession, options: QemuGuestOptions = {}): Promise<QemuGuest> {
     options.pauseWitness?.ready();
-    const qmp = await QmpClient.connect(qmpPath, options);
     const onAbort = (): void => void qmp.close();
     options.signal?.addEventListener("abort", onAbort, { once: true });
     try {

@@ -68,10 +68,23 @@ export class QemuMachine
    * @throws {KeeperBusyError} where it is to be alone and another keeper works on the same QEMU.
    */
   static async open(path: string, options: QemuMachineOptions = {}): Promise<QemuMachine> {
-    const guest = await QemuGuest.open(path, options);
+    return await QemuMachine.over(`qmp:${path}`, await QemuGuest.open(path, options), options);
+  }
+
+  /**
+   * The machine that is `guest`, which it owns from now on, also where this fails.
+   *
+   * @param name as users write it.
+   * @throws {KeeperBusyError} as `open`.
+   */
+  static async over(
+    name: string,
+    guest: QemuGuest,
+    options: Pick<QemuMachineOptions, "alone" | "pollEveryMs"> = {},
+  ): Promise<QemuMachine> {
     try {
       const lock = options.alone === true ? await guest.memory.lock.take() : undefined;
-      return new QemuMachine(`qmp:${path}`, guest, lock, options.pollEveryMs);
+      return new QemuMachine(name, guest, lock, options.pollEveryMs);
     } catch (error) {
       await guest.close();
       throw error;

@@ -5,9 +5,9 @@ import { finishing } from "./finishing.ts";
 import { GdbDoor, type GdbOptions } from "./gdb-memory.ts";
 import { examine, EXAMINE_LIMIT, pmemsave } from "./pmemsave.ts";
 import { KeeperLock } from "./keeper-lock.ts";
-import { findQemuProcesses, type QemuProcess } from "./qemu-process.ts";
+import type { QemuProcess } from "./qemu-process.ts";
 import { QmpError } from "./qmp-errors.ts";
-import type { QmpClient } from "./qmp.ts";
+import type { QmpSession } from "./qmp-session.ts";
 import { type RamMap, type RamPiece, rangesOf, readRamMap } from "./ram-map.ts";
 import type { RunState } from "./replies.ts";
 import { lookForDirectRam, type DirectRam } from "./direct-ram.ts";
@@ -62,7 +62,7 @@ interface Part {
 
 /** Opens a guest's memory. @throws {GuestMemoryError} where `access` is `shared` and boot RAM is not. */
 export async function openGuestMemory(
-  qmp: QmpClient,
+  qmp: QmpSession,
   options: GuestMemoryOptions = {},
 ): Promise<GuestMemory> {
   return await GuestMemory.open(qmp, options);
@@ -77,7 +77,7 @@ export async function openGuestMemory(
 export class GuestMemory implements PhysicalMemory {
   /** Taken by whoever pauses the guest to write. */
   readonly lock: KeeperLock;
-  readonly #qmp: QmpClient;
+  readonly #qmp: QmpSession;
   readonly #options: GuestMemoryOptions;
   /** Fixed while the connection lasts: it leads to one process. */
   readonly #processes: readonly QemuProcess[];
@@ -92,7 +92,7 @@ export class GuestMemory implements PhysicalMemory {
   /** Gdb sessions come one after the other: QEMU has one stub. */
   #queue: Promise<unknown> = Promise.resolve();
 
-  private constructor(qmp: QmpClient, options: GuestMemoryOptions, processes: readonly QemuProcess[]) {
+  private constructor(qmp: QmpSession, options: GuestMemoryOptions, processes: readonly QemuProcess[]) {
     this.#qmp = qmp;
     this.#options = options;
     this.#processes = processes;
@@ -104,8 +104,8 @@ export class GuestMemory implements PhysicalMemory {
   }
 
   /** See `openGuestMemory`. */
-  static async open(qmp: QmpClient, options: GuestMemoryOptions = {}): Promise<GuestMemory> {
-    const memory = new GuestMemory(qmp, options, await findQemuProcesses(qmp.path));
+  static async open(qmp: QmpSession, options: GuestMemoryOptions = {}): Promise<GuestMemory> {
+    const memory = new GuestMemory(qmp, options, await qmp.qemuProcesses());
     try {
       await memory.refresh();
       if (options.access === "shared" && memory.access !== "shared-file") {

@@ -2,7 +2,7 @@
 import type { AllocatedDimm } from "../../keeper/machine.ts";
 import { type HotpluggableCpu, parseHotpluggableCpus } from "../../layout/qmp.ts";
 import { QmpCommandError, QmpError } from "./qmp-errors.ts";
-import type { QmpClient } from "./qmp.ts";
+import type { QmpSession } from "./qmp-session.ts";
 import { qomList, queryDeviceAddress } from "./replies.ts";
 
 /** What to plug. */
@@ -49,7 +49,7 @@ export interface DimmBackend extends AllocatedDimm {
 }
 
 /** Adds a DIMM's backend. @throws {PlugError} with QEMU's words. */
-export async function allocateDimm(qmp: QmpClient, request: DimmRequest): Promise<DimmBackend> {
+export async function allocateDimm(qmp: QmpSession, request: DimmRequest): Promise<DimmBackend> {
   const id = request.id ?? (await freeId(qmp));
   const memdev = backendOf(id);
   const size = `${request.size} bytes`;
@@ -94,7 +94,7 @@ export async function allocateDimm(qmp: QmpClient, request: DimmRequest): Promis
 }
 
 /** Adds a DIMM. @throws {PlugError} with QEMU's words, after the backend has been taken away again. */
-export async function plugDimm(qmp: QmpClient, request: DimmRequest): Promise<PluggedDimm> {
+export async function plugDimm(qmp: QmpSession, request: DimmRequest): Promise<PluggedDimm> {
   const dimm = await allocateDimm(qmp, request);
   const { id, memdev } = dimm;
   try {
@@ -117,7 +117,7 @@ export async function plugDimm(qmp: QmpClient, request: DimmRequest): Promise<Pl
  * @throws {PlugError} with QEMU's words, or where no slot is free; nothing changed then.
  */
 export async function plugCpu(
-  qmp: QmpClient,
+  qmp: QmpSession,
   added: (id: string) => void = () => undefined,
 ): Promise<string> {
   let slots: readonly HotpluggableCpu[];
@@ -151,7 +151,7 @@ function byTopology(a: HotpluggableCpu, b: HotpluggableCpu): number {
   return 0;
 }
 
-async function freeCpuId(qmp: QmpClient): Promise<string> {
+async function freeCpuId(qmp: QmpSession): Promise<string> {
   const taken = await namesIn(qmp, "/machine/peripheral");
   return firstFree("kdh-cpu", (id) => taken.has(id));
 }
@@ -170,7 +170,7 @@ async function takeBack(dimm: AllocatedDimm, failure: unknown): Promise<void> {
   }
 }
 
-async function freeId(qmp: QmpClient): Promise<string> {
+async function freeId(qmp: QmpSession): Promise<string> {
   const taken = new Set([
     ...(await namesIn(qmp, "/machine/peripheral")),
     ...(await namesIn(qmp, "/objects")),
@@ -178,7 +178,7 @@ async function freeId(qmp: QmpClient): Promise<string> {
   return firstFree(ID_PREFIX, (id) => taken.has(id) || taken.has(backendOf(id)));
 }
 
-async function namesIn(qmp: QmpClient, path: string): Promise<ReadonlySet<string>> {
+async function namesIn(qmp: QmpSession, path: string): Promise<ReadonlySet<string>> {
   return new Set((await qomList(qmp, path)).map(({ name }) => name));
 }
 

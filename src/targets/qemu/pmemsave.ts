@@ -4,7 +4,7 @@ import { join } from "node:path";
 
 import { makePrivateDir, type ProcessOwner } from "./private-dir.ts";
 import { QmpCommandError, QmpError } from "./qmp-errors.ts";
-import type { QmpClient } from "./qmp.ts";
+import type { QmpSession } from "./qmp-session.ts";
 import { humanMonitor } from "./replies.ts";
 
 /** QEMU copies while it holds its big lock: a chunk bounds how long everything else in it waits. */
@@ -32,7 +32,7 @@ export interface PmemsaveOptions {
  * @throws {PmemsaveError} where QEMU cannot write there.
  */
 export async function pmemsave(
-  qmp: QmpClient,
+  qmp: QmpSession,
   address: bigint,
   into: Uint8Array,
   options: PmemsaveOptions = {},
@@ -51,7 +51,7 @@ export async function pmemsave(
   }
 }
 
-async function saveTo(qmp: QmpClient, filename: string, address: bigint, size: number): Promise<void> {
+async function saveTo(qmp: QmpSession, filename: string, address: bigint, size: number): Promise<void> {
   try {
     await qmp.execute("pmemsave", { val: address, size, filename }, { timeoutMs: CHUNK_TIMEOUT_MS });
   } catch (error) {
@@ -98,7 +98,7 @@ export const EXAMINE_LIMIT = 4096;
  *
  * @throws {PmemsaveError} where QEMU does not print exactly those bytes.
  */
-export async function examine(qmp: QmpClient, address: bigint, length: number): Promise<Uint8Array> {
+export async function examine(qmp: QmpSession, address: bigint, length: number): Promise<Uint8Array> {
   const bytes = Buffer.alloc(length);
   // Words of 64 bits print four times as fast as bytes; they are shown as numbers, so low byte last.
   const width = length % 8 === 0 ? 8 : 1;

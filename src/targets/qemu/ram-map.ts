@@ -2,7 +2,7 @@
 import type { PhysicalRange } from "../../layout/range.ts";
 import { type FlatRange, parseFlatView } from "./flat-view.ts";
 import { QmpCommandError, QmpReplyError } from "./qmp-errors.ts";
-import type { QmpClient } from "./qmp.ts";
+import type { QmpSession } from "./qmp-session.ts";
 import {
   humanMonitor,
   qomList,
@@ -58,7 +58,7 @@ const nameOfRegion = (name: string): string => (name.startsWith("/objects/") ? n
  *
  * @throws {QmpReplyError} where the answers contradict each other.
  */
-export async function readRamMap(qmp: QmpClient): Promise<RamMap> {
+export async function readRamMap(qmp: QmpSession): Promise<RamMap> {
   const memdevs = await queryMemdevs(qmp);
   const types = new Map((await qomList(qmp, "/objects")).map((child) => [child.name, child.type]));
   const devices = await queryDeviceBackends(qmp);
@@ -93,7 +93,7 @@ export async function readRamMap(qmp: QmpClient): Promise<RamMap> {
 }
 
 /** `offset` of a file backend is there since QEMU 8.1; before, the block began where the file did. */
-async function optionalOffset(qmp: QmpClient, path: string): Promise<bigint> {
+async function optionalOffset(qmp: QmpSession, path: string): Promise<bigint> {
   try {
     return await qomSize(qmp, path, "offset");
   } catch (error) {
@@ -109,7 +109,7 @@ async function optionalOffset(qmp: QmpClient, path: string): Promise<bigint> {
  * belong to no device and are no PCI BAR (priority 1, as ivshmem's) must add up to what QEMU says boot RAM is.
  */
 async function bootBackends(
-  qmp: QmpClient,
+  qmp: QmpSession,
   view: readonly FlatRange[],
   backends: ReadonlyMap<string, { readonly size: bigint }>,
   taken: ReadonlyMap<string, "ram" | "other">,

@@ -2,7 +2,7 @@
 import * as v from "valibot";
 
 import { QmpReplyError } from "./qmp-errors.ts";
-import type { QmpClient } from "./qmp.ts";
+import type { QmpSession } from "./qmp-session.ts";
 
 /** An address or a size: QEMU's JSON integer as bigint, 0 to 2^64 - 1. */
 const Unsigned64 = v.pipe(
@@ -44,7 +44,7 @@ const SizeSummary = v.object({ "base-memory": Unsigned64 });
 const Chardevs = v.array(v.object({ label: v.string(), filename: v.string() }));
 
 async function checked<const TSchema extends v.GenericSchema>(
-  qmp: QmpClient,
+  qmp: QmpSession,
   schema: TSchema,
   command: string,
   args: Readonly<Record<string, unknown>> = {},
@@ -58,38 +58,38 @@ async function checked<const TSchema extends v.GenericSchema>(
 }
 
 /** `query-status`. */
-export async function queryStatus(qmp: QmpClient): Promise<RunState> {
+export async function queryStatus(qmp: QmpSession): Promise<RunState> {
   return await checked(qmp, Status, "query-status");
 }
 
 /** `query-memdev`: the memory backends that have an id. */
 export async function queryMemdevs(
-  qmp: QmpClient,
+  qmp: QmpSession,
 ): Promise<readonly { readonly id?: string | undefined; readonly size: bigint; readonly share: boolean }[]> {
   return await checked(qmp, Memdevs, "query-memdev");
 }
 
 /** `qom-list`: children and properties of the object at `path`. */
 export async function qomList(
-  qmp: QmpClient,
+  qmp: QmpSession,
   path: string,
 ): Promise<readonly { readonly name: string; readonly type: string }[]> {
   return await checked(qmp, Properties, "qom-list", { path });
 }
 
 /** `qom-get` of a text property. */
-export async function qomText(qmp: QmpClient, path: string, property: string): Promise<string> {
+export async function qomText(qmp: QmpSession, path: string, property: string): Promise<string> {
   return await checked(qmp, v.string(), "qom-get", { path, property });
 }
 
 /** `qom-get` of a size. */
-export async function qomSize(qmp: QmpClient, path: string, property: string): Promise<bigint> {
+export async function qomSize(qmp: QmpSession, path: string, property: string): Promise<bigint> {
   return await checked(qmp, Unsigned64, "qom-get", { path, property });
 }
 
 /** Of `query-memory-devices`: each device's kind, id and memory backend's path. */
 export async function queryDeviceBackends(
-  qmp: QmpClient,
+  qmp: QmpSession,
 ): Promise<
   readonly { readonly type: string; readonly id: string | undefined; readonly memdev: string | undefined }[]
 > {
@@ -98,25 +98,25 @@ export async function queryDeviceBackends(
 }
 
 /** Of `query-memory-devices`: where the device `id` lies; `undefined` where it is not listed. */
-export async function queryDeviceAddress(qmp: QmpClient, id: string): Promise<bigint | undefined> {
+export async function queryDeviceAddress(qmp: QmpSession, id: string): Promise<bigint | undefined> {
   const devices = await checked(qmp, DimmAddresses, "query-memory-devices");
   const data = devices.find((device) => device.data.id === id)?.data;
   return data?.addr ?? data?.memaddr;
 }
 
 /** Of `query-memory-size-summary`: bytes of boot RAM. */
-export async function queryBaseMemory(qmp: QmpClient): Promise<bigint> {
+export async function queryBaseMemory(qmp: QmpSession): Promise<bigint> {
   return (await checked(qmp, SizeSummary, "query-memory-size-summary"))["base-memory"];
 }
 
 /** `query-chardev`: label and description of each character device. */
 export async function queryChardevs(
-  qmp: QmpClient,
+  qmp: QmpSession,
 ): Promise<readonly { readonly label: string; readonly filename: string }[]> {
   return await checked(qmp, Chardevs, "query-chardev");
 }
 
 /** One command of the human monitor. Its answer is text, errors included. */
-export async function humanMonitor(qmp: QmpClient, commandLine: string): Promise<string> {
+export async function humanMonitor(qmp: QmpSession, commandLine: string): Promise<string> {
   return await checked(qmp, v.string(), "human-monitor-command", { "command-line": commandLine });
 }

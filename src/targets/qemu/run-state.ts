@@ -1,7 +1,8 @@
 /** Stops and starts a guest, and leaves one that did not run before as it was. */
 import { finishing } from "./finishing.ts";
 import { QmpTimeoutError } from "./qmp-errors.ts";
-import type { QmpClient, QmpEvent } from "./qmp.ts";
+import type { QmpEvent } from "./qmp-message.ts";
+import type { QmpSession } from "./qmp-session.ts";
 import { queryStatus, type RunState } from "./replies.ts";
 
 /** What `pauseGuest` found, for `resumeGuest`. */
@@ -32,7 +33,7 @@ const microseconds = (event: QmpEvent): number =>
  *
  * @param stopping called right before `stop` is sent, where the guest runs.
  */
-export async function pauseGuest(qmp: QmpClient, stopping?: () => void): Promise<PauseToken> {
+export async function pauseGuest(qmp: QmpSession, stopping?: () => void): Promise<PauseToken> {
   const before = await queryStatus(qmp);
   if (!before.running) return { wasRunning: false, state: before, stoppedAt: undefined };
   stopping?.();
@@ -57,7 +58,7 @@ function asError(error: unknown): Error {
 }
 
 /** Sends `cont`, and sees to it that QEMU gets to read it, however late. */
-export async function letRun(qmp: QmpClient): Promise<void> {
+export async function letRun(qmp: QmpSession): Promise<void> {
   try {
     await qmp.execute("cont", {}, { timeoutMs: STOP_TIMEOUT_MS });
   } catch (error) {
@@ -71,7 +72,7 @@ export async function letRun(qmp: QmpClient): Promise<void> {
  *
  * @returns how long it stood still, microseconds between STOP and RESUME; `undefined` where it was not started.
  */
-export async function resumeGuest(qmp: QmpClient, token: PauseToken): Promise<number | undefined> {
+export async function resumeGuest(qmp: QmpSession, token: PauseToken): Promise<number | undefined> {
   if (!token.wasRunning) return undefined;
   let event: QmpEvent | undefined;
   try {
@@ -89,7 +90,7 @@ const EVENT_GRACE_MS = 50;
 
 /** Runs a command and waits for its event; none comes where the guest is in that state already. */
 async function transition(
-  qmp: QmpClient,
+  qmp: QmpSession,
   event: "STOP" | "RESUME",
   command: "stop" | "cont",
 ): Promise<{ readonly state: RunState; readonly event: QmpEvent | undefined }> {
@@ -146,7 +147,7 @@ export function assertNotMoving(state: RunState): void {
  * Only what such a session does is undone: it stops a running guest (`paused`, from `suspended` too), and its
  * `D` starts one that did not run. A guest that has meanwhile panicked or shut down is left alone.
  */
-export async function restoreRunState(qmp: QmpClient, before: RunState): Promise<void> {
+export async function restoreRunState(qmp: QmpSession, before: RunState): Promise<void> {
   const now = await queryStatus(qmp);
   if (now.running === before.running && (now.status === before.status || now.running)) return;
   if (before.running || before.status === "suspended") {

@@ -1,7 +1,7 @@
 /** A guest that stands still because we stopped it, and what to do where somebody else starts it meanwhile. */
 import { ImageError } from "../../image/error.ts";
 import { QmpTimeoutError } from "./qmp-errors.ts";
-import type { QmpClient } from "./qmp.ts";
+import type { QmpSession } from "./qmp-session.ts";
 import { queryStatus, type RunState } from "./replies.ts";
 import type { OpenPause, PauseWitness } from "./pause-witness.ts";
 import { pauseGuest, type PauseToken, resumeGuest } from "./run-state.ts";
@@ -14,7 +14,7 @@ const FRESH_MS = 2;
 
 /** One pause, from `stop` to `cont`. */
 export class Standstill {
-  readonly #qmp: QmpClient;
+  readonly #qmp: QmpSession;
   readonly #forget: () => void;
   readonly #witness: PauseWitness | undefined;
   #witnessed: OpenPause | undefined;
@@ -27,7 +27,7 @@ export class Standstill {
   /** Somebody else has let the guest run since we last looked. */
   #resumed = false;
 
-  private constructor(qmp: QmpClient, witness: PauseWitness | undefined) {
+  private constructor(qmp: QmpSession, witness: PauseWitness | undefined) {
     this.#qmp = qmp;
     this.#witness = witness;
     this.#forget = qmp.onEvent(({ event }) => {
@@ -36,7 +36,7 @@ export class Standstill {
   }
 
   /** Stops the guest where it runs. @param witness told of that before, and when it runs again. */
-  static async begin(qmp: QmpClient, witness?: PauseWitness): Promise<Standstill> {
+  static async begin(qmp: QmpSession, witness?: PauseWitness): Promise<Standstill> {
     const standstill = new Standstill(qmp, witness);
     try {
       standstill.#token = await standstill.#pause();
@@ -51,7 +51,8 @@ export class Standstill {
 
   async #pause(): Promise<PauseToken> {
     return await pauseGuest(this.#qmp, () => {
-      this.#witnessed ??= this.#witness?.pausing(this.#qmp.path);
+      const { path } = this.#qmp;
+      if (path !== undefined) this.#witnessed ??= this.#witness?.pausing(path);
     });
   }
 
@@ -74,7 +75,7 @@ export class Standstill {
   /**
    * To be called before each write to the guest's memory: another keeper, or an operator, may say `cont` on another
    * monitor. QEMU's RESUME events are watched; before the first write QEMU is asked too, unless it was we who stopped
-   * the guest just now.
+   * the guest just now. Where events may come late, it is asked before each write.
    *
    * Where bytes were written already, the guest is stopped again first: undoing them is then no write into a running
    * guest either.
@@ -88,8 +89,9 @@ export class Standstill {
 
   async #check(): Promise<void> {
     if (!this.#asked) {
-      this.#asked = true;
-      const fresh = this.#token?.wasRunning === true && performance.now() - this.#stoppedAt < FRESH_MS;
+      this.#asked = this.#qmp.eventsInOrder;
+      const fresh =
+        this.#asked && this.#token?.wasRunning === true && performance.now() - this.#stoppedAt < FRESH_MS;
       if (fresh) await eventsIn();
       else if ((await queryStatus(this.#qmp)).running) this.#resumed = true;
     }

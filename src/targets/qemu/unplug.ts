@@ -6,7 +6,8 @@ import { type HotpluggableCpu, type MemoryDevice, parseMemoryDevices } from "../
 import { EJECT_REQUEST, judgeEject, parseOspmStatus } from "./ospm.ts";
 import { isOurBackend } from "./plug.ts";
 import { QmpCommandError, QmpTimeoutError } from "./qmp-errors.ts";
-import type { QmpClient, QmpEvent } from "./qmp.ts";
+import type { QmpEvent } from "./qmp-message.ts";
+import type { QmpSession } from "./qmp-session.ts";
 import { qomList, qomSize, queryStatus } from "./replies.ts";
 
 /** What identifies a device in QEMU's commands and events. */
@@ -26,7 +27,7 @@ const WITH_ID = "/machine/peripheral/";
 const ANONYMOUS = "/machine/peripheral-anon";
 
 /** The DIMMs that the guest has now, whoever plugged them, those of QEMU's command line among them. */
-export async function removableDimms(qmp: QmpClient): Promise<readonly RemovableDimm[]> {
+export async function removableDimms(qmp: QmpSession): Promise<readonly RemovableDimm[]> {
   const dimms: RemovableDimm[] = [];
   for (const device of parseMemoryDevices(await qmp.execute("query-memory-devices"))) {
     const { kind, id, range, slot } = device;
@@ -54,7 +55,7 @@ export async function removableDimms(qmp: QmpClient): Promise<readonly Removable
  * One without an id is not asked for: the guest's answer would not say which CPU it is about, and those that QEMU starts
  * with have none, the boot CPU among them, which cannot go.
  */
-export function removableCpus(qmp: QmpClient, cpus: readonly HotpluggableCpu[]): readonly RemovableCpu[] {
+export function removableCpus(qmp: QmpSession, cpus: readonly HotpluggableCpu[]): readonly RemovableCpu[] {
   return cpus.flatMap(({ qomPath }): readonly RemovableCpu[] => {
     if (qomPath === undefined) return [];
     const id = qomPath.startsWith(WITH_ID) ? qomPath.slice(WITH_ID.length) : undefined;
@@ -81,7 +82,7 @@ function ownBackend({ id, memdev }: MemoryDevice): string | undefined {
 }
 
 /** The QOM path of a DIMM without an id: it is known by its address. */
-async function anonymousPath(qmp: QmpClient, { range }: MemoryDevice): Promise<string | undefined> {
+async function anonymousPath(qmp: QmpSession, { range }: MemoryDevice): Promise<string | undefined> {
   for (const { name, type } of await qomList(qmp, ANONYMOUS)) {
     const path = `${ANONYMOUS}/${name}`;
     if (type === "child<pc-dimm>" && (await qomSize(qmp, path, "addr")) === range?.start) return path;
@@ -101,7 +102,7 @@ const DeviceData = v.object({
  * where it does not give it up. What comes after the limit is not heard here.
  */
 async function removeDevice(
-  qmp: QmpClient,
+  qmp: QmpSession,
   device: DeviceIdentity,
   limitMs: number,
   asked: () => void,
@@ -176,7 +177,7 @@ function whatItSays(
   return undefined;
 }
 
-async function whyPending(qmp: QmpClient, limitMs: number, underWay: boolean): Promise<string> {
+async function whyPending(qmp: QmpSession, limitMs: number, underWay: boolean): Promise<string> {
   const { running, status } = await queryStatus(qmp);
   const heard = underWay
     ? "the guest has taken the request up and not finished"
@@ -187,7 +188,7 @@ async function whyPending(qmp: QmpClient, limitMs: number, underWay: boolean): P
 }
 
 /** Deletes the backend of a DIMM that is gone. @param backend its id; undefined where it is somebody else's. */
-async function deleteBackend(qmp: QmpClient, backend: string | undefined): Promise<BackendFate> {
+async function deleteBackend(qmp: QmpSession, backend: string | undefined): Promise<BackendFate> {
   if (backend === undefined)
     return { fate: "left", reason: "its backend is not of plug's making and was left" };
   try {

@@ -1,6 +1,6 @@
 /** Proves with a few pages that a file is a guest's RAM. */
 import { setTimeout as delay } from "node:timers/promises";
-import type { QmpClient } from "./qmp.ts";
+import type { QmpSession } from "./qmp-session.ts";
 import { examine } from "./pmemsave.ts";
 import type { RamPiece } from "./ram-map.ts";
 
@@ -35,7 +35,7 @@ interface Page {
  * @returns `undefined` where they agree, else the doubt, a clause about the file.
  */
 export async function verifyBlock(
-  qmp: QmpClient,
+  qmp: QmpSession,
   pieces: readonly RamPiece[],
   file: BlockReader,
   mapped: boolean,
@@ -51,7 +51,7 @@ export async function verifyBlock(
 }
 
 async function doubtAbout(
-  qmp: QmpClient,
+  qmp: QmpSession,
   pages: readonly Page[],
   filled: readonly Page[],
   file: BlockReader,
@@ -99,7 +99,7 @@ function samplePages(pieces: readonly RamPiece[], file: BlockReader): readonly P
   return pages;
 }
 
-async function samePage(qmp: QmpClient, page: Page, file: BlockReader): Promise<boolean> {
+async function samePage(qmp: QmpSession, page: Page, file: BlockReader): Promise<boolean> {
   const buffer = Buffer.alloc(PAGE);
   for (let attempt = 0; attempt < TRIES; attempt++) {
     file.read(page.offset, buffer);

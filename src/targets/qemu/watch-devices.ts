@@ -4,12 +4,6 @@ import { parseMemoryDevices } from "../../layout/qmp.ts";
 import { formatRange } from "../../layout/range.ts";
 import type { QemuGuest } from "./guest.ts";
 
-/**
- * QEMU has no event for a device that was added, and the guest's own word (ACPI_DEVICE_OST) comes when it has the
- * memory already: so QEMU is asked this often. One question takes 0.1 to 0.3 ms.
- */
-const POLL_MS = 8;
-
 /** Events after which the layout, or the image, may be another one. */
 const TELLING: ReadonlySet<string> = new Set([
   "ACPI_DEVICE_OST",
@@ -22,18 +16,21 @@ const TELLING: ReadonlySet<string> = new Set([
 /**
  * Calls `changed` after each of them, and when somebody has to see that QEMU does not answer any more.
  *
- * @param pollMs how long until QEMU is asked again, for those who watch many.
+ * QEMU has no event for a device that was added, and the guest's own word (ACPI_DEVICE_OST) comes when it has the
+ * memory already: so QEMU is asked, every `pollMs` of its session.
+ *
+ * @param pollEveryMs how long until QEMU is asked again at least, for those who watch many.
  */
 export function watchDevices(
   guest: QemuGuest,
   changed: () => void,
-  pollMs: () => number = () => POLL_MS,
+  pollEveryMs: () => number = () => 0,
 ): Disposable {
   const forget = guest.qmp.onEvent(({ event }) => {
     if (TELLING.has(event)) changed();
   });
   const ended = new AbortController();
-  poll(guest, changed, pollMs, ended.signal).catch(changed);
+  poll(guest, changed, pollEveryMs, ended.signal).catch(changed);
   return {
     [Symbol.dispose]: () => {
       forget();
@@ -45,12 +42,12 @@ export function watchDevices(
 async function poll(
   guest: QemuGuest,
   changed: () => void,
-  pollMs: () => number,
+  pollEveryMs: () => number,
   ended: AbortSignal,
 ): Promise<void> {
   let known = await devices(guest);
   while (!ended.aborted) {
-    await delay(pollMs());
+    await delay(Math.max(guest.qmp.pollMs, pollEveryMs()));
     if (ended.aborted) return;
     const now = await devices(guest);
     if (now !== known) changed();
