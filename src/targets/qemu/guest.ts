@@ -1,4 +1,5 @@
 /** A running QEMU guest, from its QMP socket: run state, memory, hot-plug. */
+import { assertNotEncrypted } from "./encrypted.ts";
 import { finishing } from "./finishing.ts";
 import { type GuestMemory, type GuestMemoryOptions, openGuestMemory } from "./memory.ts";
 import { type DimmRequest, plugDimm, type PluggedDimm } from "./plug.ts";
@@ -37,12 +38,17 @@ export class QemuGuest {
     return await QemuGuest.over(await QmpClient.connect(qmpPath, options), options);
   }
 
-  /** The guest behind `qmp`, which it owns from now on, also where this fails. @throws what `openGuestMemory` throws. */
+  /**
+   * The guest behind `qmp`, which it owns from now on, also where this fails.
+   *
+   * @throws {EncryptedMemoryError} where nobody outside can read its memory; what `openGuestMemory` throws.
+   */
   static async over(qmp: QmpSession, options: QemuGuestOptions = {}): Promise<QemuGuest> {
     options.pauseWitness?.ready();
     const onAbort = (): void => void qmp.close();
     options.signal?.addEventListener("abort", onAbort, { once: true });
     try {
+      await assertNotEncrypted(qmp);
       return new QemuGuest(qmp, await openGuestMemory(qmp, options), options.pauseWitness);
     } catch (error) {
       await qmp.close();
