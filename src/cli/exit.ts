@@ -13,6 +13,7 @@ import { UnfinishedRemovalError, UnknownDeviceError } from "../keeper/unplug.ts"
 import { ServiceConfigError } from "../keeper/service/config.ts";
 import { SimulationError } from "../simulation/error.ts";
 import { HeaderFileError } from "../targets/file.ts";
+import { LibvirtError, type LibvirtErrorKind } from "../targets/libvirt/error.ts";
 import { PlugError } from "../targets/qemu/plug.ts";
 import { QmpConnectError } from "../targets/qemu/qmp-errors.ts";
 import { RunStateError } from "../targets/qemu/run-state.ts";
@@ -80,6 +81,9 @@ export function parts(error: unknown): readonly unknown[] {
   return [error];
 }
 
+/** What is wrong with the target, or with what is installed; the rest is libvirt's state. */
+const MISTAKES: readonly LibvirtErrorKind[] = ["no-virsh", "remote", "not-qemu", "absent", "not-running"];
+
 /** The exit code of a command that ended with `error`. */
 export function exitOfError(error: unknown): number {
   if (error instanceof UsageError || error instanceof TargetError || error instanceof HeaderFileError)
@@ -92,6 +96,7 @@ export function exitOfError(error: unknown): number {
   if (error instanceof QmpConnectError)
     return error.kind === "busy" || error.kind === "denied" ? EXIT.unknown : EXIT.usage;
   if (error instanceof ServiceConfigError) return EXIT.usage;
+  if (error instanceof LibvirtError) return MISTAKES.includes(error.kind) ? EXIT.usage : EXIT.unknown;
   if (error instanceof PlugSizeError || error instanceof UnknownDeviceError) return EXIT.usage;
   const unfinished = error instanceof UnfinishedPlugError || error instanceof UnfinishedRemovalError;
   if (isLoss(error) || (unfinished && isLoss(error.cause))) return EXIT.lost;

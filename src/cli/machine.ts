@@ -1,5 +1,6 @@
 /** Opens the machine of a TARGET for one command, and lets go of it properly on Ctrl-C. */
 import type { ServedMachine } from "../keeper/service/kept.ts";
+import { openLibvirtMachine } from "../targets/libvirt/machine.ts";
 import { nodeSha256 } from "../targets/sha256.ts";
 import { QemuMachine } from "../targets/qemu/machine.ts";
 import { SimulatedTarget } from "../targets/simulated/machine.ts";
@@ -65,14 +66,20 @@ export async function openTarget(
   { throughQemu }: ReachOptions = {},
 ): Promise<OpenMachine> {
   const target = parseTarget(text);
+  const access = throughQemu ? "gdb" : "auto";
+  const common = { ...options, alone: purpose === "change", access } as const;
   switch (target.kind) {
     case "qmp":
       return await QemuMachine.open(target.path, {
-        ...options,
-        alone: purpose === "change",
-        access: throughQemu ? "gdb" : "auto",
+        ...common,
         pauseWitness: purpose === "change" ? pauseWatcher(context) : undefined,
       });
+    case "libvirt":
+      return await openLibvirtMachine(target.domain, common);
+    case "libvirt-all":
+      throw new TargetError(
+        "libvirt:* stands for every domain that runs, and this works on one machine: give libvirt:DOMAIN",
+      );
     case "local":
       throw new TargetError(
         "From inside a machine only audit, inspect, keep and load are possible: nobody can stop the machine that they run in; give qmp:PATH of a guest",

@@ -1,10 +1,14 @@
-/** What users write for a machine: `qmp:PATH`, `local`, `sim:SPEC`. */
+/** What users write for a machine: `qmp:PATH`, `libvirt:DOMAIN`, `local`, `sim:SPEC`. */
 import { SimulationError } from "../simulation/error.ts";
 import { type MachineSpec, parseSpec, SPEC_FORM } from "../simulation/spec.ts";
 
 /** A machine, as named on the command line. */
 export type Target =
   | { readonly kind: "qmp"; readonly path: string }
+  /** A domain's name or UUID, at the libvirt that virsh takes. */
+  | { readonly kind: "libvirt"; readonly domain: string }
+  /** Every domain that runs there. */
+  | { readonly kind: "libvirt-all" }
   | { readonly kind: "local" }
   | { readonly kind: "sim"; readonly text: string; readonly spec: MachineSpec };
 
@@ -15,7 +19,7 @@ export class TargetError extends Error {
 
 /** What TARGET can be, for help texts. */
 export const TARGET_HELP =
-  "qmp:PATH of a running QEMU guest, or sim:SPEC, a simulated machine such as sim:6.1";
+  "qmp:PATH of a running QEMU guest, libvirt:DOMAIN, or sim:SPEC, a simulated machine such as sim:6.1";
 
 /** The machine that we run in. */
 export const LOCAL = "local";
@@ -29,9 +33,12 @@ export function parseTarget(text: string): Target {
   const match = /^([a-z]+):(.*)$/s.exec(text);
   const [, kind, rest = ""] = match ?? [];
   if (kind === "qmp" && rest.length > 0) return { kind, path: rest };
+  if (kind === "libvirt" && rest === "*") return { kind: "libvirt-all" };
+  // libvirt has no names with a slash or a newline (virDomainDefPostParseCheckName); virsh would take "-" for an option.
+  if (kind === "libvirt" && /^[^-/\p{Cc}][^/\p{Cc}]*$/u.test(rest)) return { kind, domain: rest };
   if (kind === "sim") return { kind, text, spec: readSpec(rest) };
   throw new TargetError(
-    `Cannot use ${JSON.stringify(text)} as a target: expected qmp:PATH, where PATH is the QMP socket of a running QEMU guest (its -qmp unix:PATH,server=on,wait=off), local for this machine itself, or sim:SPEC, where SPEC describes a simulated machine, such as 6.1 or 6.12,dimm=1G`,
+    `Cannot use ${JSON.stringify(text)} as a target: expected qmp:PATH, where PATH is the QMP socket of a running QEMU guest (its -qmp unix:PATH,server=on,wait=off), libvirt:DOMAIN, where DOMAIN is the name or UUID of a guest of libvirt's, local for this machine itself, or sim:SPEC, where SPEC describes a simulated machine, such as 6.1 or 6.12,dimm=1G`,
   );
 }
 
