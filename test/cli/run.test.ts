@@ -125,7 +125,7 @@ describe("a command", () => {
   });
 
   it("whose QEMU ends in the middle tells it in one line, exit code 128", async () => {
-    const peer = await startFakeQmp({ "query-memdev": (_args, socket) => void socket.destroy() });
+    const peer = await startFakeQmp({ "qom-list": (_args, socket) => void socket.destroy() });
     const { code, stderr } = await ended(["audit", `qmp:${peer.path}`]);
     await peer.stop();
     expect(code).toBe(128);
@@ -146,7 +146,7 @@ describe("a command", () => {
   it("that is interrupted says so, exit code 130", async () => {
     const controller = new AbortController();
     const peer = await startFakeQmp({
-      "query-memdev": () => {
+      "qom-list": () => {
         controller.abort(new Interrupted("Interrupted by SIGINT"));
         return [];
       },
