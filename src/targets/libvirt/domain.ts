@@ -1,6 +1,6 @@
 /** Which run of which domain a name stands for, and which process it is. */
 import { readFile, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 
 import type { QemuProcess } from "../qemu/qemu-process.ts";
 import { runtimeDirectory } from "./environment.ts";
@@ -15,8 +15,8 @@ export interface RunningDomain {
   readonly uuid: string;
   /** Its number, which is another one after each start: a command to it never reaches a later QEMU of the same domain. */
   readonly id: string;
-  /** Whose libvirt it is: the system's, or a user's own. */
-  readonly instance: "system" | "session";
+  /** Where its libvirt has the pid files of its domains. */
+  readonly stateDirectory: string;
 }
 
 /**
@@ -28,37 +28,35 @@ export async function findDomain(
   shell: VirshShell,
   wanted: string,
   timeoutMs: number,
+  env: NodeJS.ProcessEnv,
 ): Promise<RunningDomain> {
   try {
-    const uri = await shell.ask(virshLine("uri"), "line", timeoutMs);
-    const instance = instanceOf(uri);
+    const stateDirectory = stateDirectoryOf(await shell.ask(virshLine("uri"), "line", timeoutMs), env);
     const id = await shell.ask(virshLine("domid", "--domain", wanted), "line", timeoutMs);
     if (id === "-") throw libvirtError("not-running", wanted, "");
     if (!/^\d+$/.test(id)) throw libvirtError("away", wanted, `domid is "${id}"`);
     const name = await shell.ask(virshLine("domname", id), "line", timeoutMs);
     const uuid = await shell.ask(virshLine("domuuid", id), "line", timeoutMs);
-    return { name, uuid, id, instance };
+    return { name, uuid, id, stateDirectory };
   } catch (error) {
     throw whyNot(error, wanted);
   }
 }
 
-/** @throws {LibvirtError} for a libvirt of another host, or of another hypervisor (libvirt.org/uri.html). */
-function instanceOf(uri: string): RunningDomain["instance"] {
-  const [, scheme = "", transport, host, path] =
-    /^([a-z]+)(?:\+([a-z0-9]+))?:\/\/([^/]*)(\/[^?]*)?/.exec(uri) ?? [];
+/**
+ * Where the libvirt at `uri` has its state: beside its socket.
+ *
+ * @throws {LibvirtError} for a libvirt of another host, or of another hypervisor (libvirt.org/uri.html).
+ */
+export function stateDirectoryOf(uri: string, env: NodeJS.ProcessEnv): string {
+  const parts = /^([a-z]+)(?:\+([a-z0-9]+))?:\/\/([^/?]*)(\/[^?]*)?(?:\?(.*))?$/.exec(uri);
+  const [, scheme, transport = "unix", host, path, query = ""] = parts ?? [];
   if (scheme !== "qemu") throw libvirtError("not-qemu", undefined, `its URI is ${uri}`);
-  if (host !== "" || (transport !== undefined && transport !== "unix"))
-    throw libvirtError("remote", undefined, `its URI is ${uri}`);
-  return path === "/session" ? "session" : "system";
-}
-
-/** Where processes and pid files are looked for; a test has its own. */
-export interface HostPlaces {
-  readonly proc?: string | undefined;
-  /** The root of `/run`. */
-  readonly run?: string | undefined;
-  readonly env: NodeJS.ProcessEnv;
+  if (host !== "" || transport !== "unix") throw libvirtError("remote", undefined, `its URI is ${uri}`);
+  const socket = new URLSearchParams(query).get("socket");
+  const own = path === "/session";
+  const beside = socket === null ? join(own ? runtimeDirectory(env) : "/run", "libvirt") : dirname(socket);
+  return join(beside, own ? "qemu/run" : "qemu");
 }
 
 /**
@@ -67,15 +65,14 @@ export interface HostPlaces {
  * libvirt's monitor socket would do for QEMU's own word (`query-chardev`), but that is not taken for whose memory is
  * written to. The pid file alone may be of another libvirt, whose domain has the same name.
  *
+ * @param proc where procfs is mounted.
  * @returns an empty list where it cannot be seen.
  */
 export async function findDomainProcess(
-  { name, uuid, instance }: RunningDomain,
-  { proc = "/proc", run = "/run", env }: HostPlaces,
+  { name, uuid, stateDirectory }: RunningDomain,
+  proc: string = "/proc",
 ): Promise<readonly QemuProcess[]> {
-  const directory =
-    instance === "system" ? join(run, "libvirt/qemu") : join(runtimeDirectory(env), "libvirt/qemu/run");
-  const text = await readFile(join(directory, `${name}.pid`), "latin1").catch(() => "");
+  const text = await readFile(join(stateDirectory, `${name}.pid`), "latin1").catch(() => "");
   const pid = /^\d+$/.exec(text.trim())?.[0];
   if (pid === undefined) return [];
   const words = (await readFile(join(proc, pid, "cmdline"), "latin1").catch(() => "")).split("\0");

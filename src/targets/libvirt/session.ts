@@ -63,7 +63,6 @@ export class LibvirtSession implements QmpSession {
   readonly #shell: VirshShell;
   readonly #reader: EventReader;
   readonly #events: EventHub;
-  readonly #env: NodeJS.ProcessEnv;
   readonly #virshEnv: NodeJS.ProcessEnv;
   #reason: QmpClosedError | undefined;
   #settleClosed: (reason: QmpClosedError) => void = () => {};
@@ -75,14 +74,13 @@ export class LibvirtSession implements QmpSession {
     shell: VirshShell,
     reader: EventReader,
     events: EventHub,
-    env: NodeJS.ProcessEnv,
+    virshEnv: NodeJS.ProcessEnv,
   ) {
     this.domain = domain;
     this.#shell = shell;
     this.#reader = reader;
     this.#events = events;
-    this.#env = env;
-    this.#virshEnv = virshEnvironment(env);
+    this.#virshEnv = virshEnv;
     this.closed = new Promise((resolve) => {
       this.#settleClosed = resolve;
     });
@@ -105,11 +103,11 @@ export class LibvirtSession implements QmpSession {
     const onAbort = (): void => void shell.close();
     signal?.addEventListener("abort", onAbort, { once: true });
     try {
-      const domain = await findDomain(shell, wanted, timeoutMs);
+      const domain = await findDomain(shell, wanted, timeoutMs, env);
       const events = new EventHub(`Domain "${domain.name}"`);
       const onEvent = (event: QmpEvent): void => events.deliver(event);
       const reader = await EventReader.start({ ...domain, env: virshEnv, timeoutMs, onEvent });
-      const session = new LibvirtSession(domain, shell, reader, events, env);
+      const session = new LibvirtSession(domain, shell, reader, events, virshEnv);
       signal?.throwIfAborted();
       return session;
     } catch (error) {
@@ -126,7 +124,7 @@ export class LibvirtSession implements QmpSession {
   }
 
   async qemuProcesses(proc?: string): Promise<readonly QemuProcess[]> {
-    return await findDomainProcess(this.domain, { proc, env: this.#env });
+    return await findDomainProcess(this.domain, proc);
   }
 
   async execute<T = unknown>(

@@ -7,7 +7,7 @@ import { QmpClient, type QmpConnectOptions } from "./qmp.ts";
 import type { QmpSession } from "./qmp-session.ts";
 import { queryStatus } from "./replies.ts";
 import type { PauseWitness } from "./pause-witness.ts";
-import { pauseGuest, type PauseToken, resumeGuest } from "./run-state.ts";
+import { assertNotMigrating, pauseGuest, type PauseToken, resumeGuest } from "./run-state.ts";
 import { Standstill } from "./standstill.ts";
 
 export interface QemuGuestOptions extends QmpConnectOptions, GuestMemoryOptions {
@@ -80,11 +80,13 @@ export class QemuGuest {
    *
    * Nothing in here can be interrupted half-way: who catches SIGINT awaits this. Every command has its limit.
    *
-   * @throws {KeeperBusyError} where another keeper works on this QEMU; {ImageError} `changed` from a write in `fn`
+   * @throws {KeeperBusyError} where another keeper works on this QEMU; {RunStateError} where its memory is being moved;
+   *   {ImageError} `changed` from a write in `fn`
    *   where somebody else has let the guest run.
    */
   async pausedDuring<T>(fn: () => Promise<T>): Promise<T> {
     await using _ = await this.memory.lock.take();
+    await assertNotMigrating(this.qmp);
     this.#pauseWitness?.ready();
     return await this.memory.withWritesReady(async () => {
       const standstill = await Standstill.begin(this.qmp, this.#pauseWitness);

@@ -1,7 +1,7 @@
 /** Shapes of QEMU's answers. Nothing that QEMU says is believed before it has passed one of these. */
 import * as v from "valibot";
 
-import { QmpReplyError } from "./qmp-errors.ts";
+import { QmpCommandError, QmpReplyError } from "./qmp-errors.ts";
 import type { QmpSession } from "./qmp-session.ts";
 
 /** An address or a size: QEMU's JSON integer as bigint, 0 to 2^64 - 1. */
@@ -13,6 +13,8 @@ const Unsigned64 = v.pipe(
 );
 
 const Status = v.object({ status: v.string(), running: v.boolean() });
+
+const Migration = v.object({ status: v.optional(v.string()) });
 
 /** QEMU's run state; `running` is false for everything but the state `running`. */
 export interface RunState {
@@ -60,6 +62,16 @@ async function checked<const TSchema extends v.GenericSchema>(
 /** `query-status`. */
 export async function queryStatus(qmp: QmpSession): Promise<RunState> {
   return await checked(qmp, Status, "query-status");
+}
+
+/** Of `query-migrate`: what the last migration is at; undefined where there was none, or QEMU cannot do any. */
+export async function queryMigration(qmp: QmpSession): Promise<string | undefined> {
+  try {
+    return (await checked(qmp, Migration, "query-migrate")).status;
+  } catch (error) {
+    if (error instanceof QmpCommandError) return undefined;
+    throw error;
+  }
 }
 
 /** `query-memdev`: the memory backends that have an id. */

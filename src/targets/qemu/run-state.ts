@@ -3,7 +3,7 @@ import { finishing } from "./finishing.ts";
 import { QmpTimeoutError } from "./qmp-errors.ts";
 import type { QmpEvent } from "./qmp-message.ts";
 import type { QmpSession } from "./qmp-session.ts";
-import { queryStatus, type RunState } from "./replies.ts";
+import { queryMigration, queryStatus, type RunState } from "./replies.ts";
 
 /** What `pauseGuest` found, for `resumeGuest`. */
 export interface PauseToken {
@@ -137,6 +137,24 @@ export function assertNotMoving(state: RunState): void {
   if (MOVING.has(state.status)) {
     throw new RunStateError(
       `Guest is in state "${state.status}": its memory is being moved; try again afterwards`,
+    );
+  }
+}
+
+/** What a migration may have said last that is none any more, or not yet (qapi/migration.json, MigrationStatus). */
+const NOT_MIGRATING: ReadonlySet<string> = new Set(["none", "cancelled", "completed", "failed"]);
+
+/**
+ * While its memory is copied, to another host or to a file (libvirt's save is that too), a guest runs on for most of the
+ * time; but what is written to a shared file is not in QEMU's log of changes: the copy would have a part of it.
+ *
+ * @throws {RunStateError} where that is under way.
+ */
+export async function assertNotMigrating(qmp: QmpSession): Promise<void> {
+  const status = await queryMigration(qmp);
+  if (status !== undefined && !NOT_MIGRATING.has(status)) {
+    throw new RunStateError(
+      `Guest is being migrated or saved (QEMU says "${status}"); nothing was written, try again afterwards`,
     );
   }
 }

@@ -4,7 +4,7 @@ import { QmpTimeoutError } from "./qmp-errors.ts";
 import type { QmpSession } from "./qmp-session.ts";
 import { queryStatus, type RunState } from "./replies.ts";
 import type { OpenPause, PauseWitness } from "./pause-witness.ts";
-import { pauseGuest, type PauseToken, resumeGuest } from "./run-state.ts";
+import { assertNotMoving, pauseGuest, type PauseToken, resumeGuest } from "./run-state.ts";
 
 /**
  * How long after our own `stop` its answer is as good as a new one, once the events that have come since are seen.
@@ -35,12 +35,18 @@ export class Standstill {
     });
   }
 
-  /** Stops the guest where it runs. @param witness told of that before, and when it runs again. */
+  /**
+   * Stops the guest where it runs.
+   *
+   * @param witness told of that before, and when it runs again.
+   * @throws {RunStateError} where it stands still because its memory is being moved.
+   */
   static async begin(qmp: QmpSession, witness?: PauseWitness): Promise<Standstill> {
     const standstill = new Standstill(qmp, witness);
     try {
       standstill.#token = await standstill.#pause();
       standstill.#stoppedAt = performance.now();
+      assertNotMoving(standstill.#token.state);
       return standstill;
     } catch (error) {
       standstill.#forget();

@@ -3,7 +3,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 
-import { findDomainProcess } from "../../../src/targets/libvirt/domain.ts";
+import {
+  findDomainProcess,
+  type RunningDomain,
+  stateDirectoryOf,
+} from "../../../src/targets/libvirt/domain.ts";
 import { UUID } from "./fake-libvirt.ts";
 
 let root = "";
@@ -18,36 +22,54 @@ async function put(path: string, text: string): Promise<void> {
 const cmdline = (uuid: string): string =>
   ["qemu-system-x86_64", "-name", "guest=g", "-uuid", uuid, ""].join("\0");
 
-const places = (): Parameters<typeof findDomainProcess>[1] => ({
-  proc: join(root, "proc"),
-  run: join(root, "run"),
-  env: { XDG_RUNTIME_DIR: join(root, "user") },
+const inRoot = (domain: Omit<RunningDomain, "stateDirectory">): RunningDomain => ({
+  ...domain,
+  stateDirectory: join(root, "state"),
+});
+
+const ENV = { HOME: "/home/u", XDG_RUNTIME_DIR: "/run/user/9" };
+
+describe("where a libvirt has its pid files", () => {
+  it.each([
+    ["qemu:///system", "/run/libvirt/qemu"],
+    ["qemu+unix:///system", "/run/libvirt/qemu"],
+    ["qemu:///session", "/run/user/9/libvirt/qemu/run"],
+    ["qemu+unix:///system?socket=/pod/libvirt/virtqemud-sock", "/pod/libvirt/qemu"],
+    ["qemu+unix:///session?socket=/tmp/x%20y/libvirt/libvirt-sock&mode=direct", "/tmp/x y/libvirt/qemu/run"],
+  ])("is beside the socket of %s", (uri, directory) => {
+    expect(stateDirectoryOf(uri, ENV)).toBe(directory);
+  });
+
+  it.each([
+    ["qemu+ssh://root@host/system", "remote"],
+    ["qemu+tls:///system", "remote"],
+    ["qemu://host/system", "remote"],
+    ["lxc:///system", "not-qemu"],
+    ["", "not-qemu"],
+  ])("is out of reach for %s", (uri, kind) => {
+    expect(() => stateDirectoryOf(uri, ENV)).toThrow(expect.objectContaining({ kind }));
+  });
 });
 
 describe("the process of a domain", () => {
   const domain = { name: "g", uuid: UUID, id: "3" };
-  it.each([
-    ["system", "run/libvirt/qemu/g.pid"],
-    ["session", "user/libvirt/qemu/run/g.pid"],
-  ] as const)("is the one in the pid file of the %s's libvirt", async (instance, path) => {
-    await put(path, "4001\n");
+  it("is the one in its pid file", async () => {
+    await put("state/g.pid", "4001\n");
     await put("proc/4001/cmdline", cmdline(UUID.toUpperCase()));
-    expect(await findDomainProcess({ ...domain, instance }, places())).toEqual([
+    expect(await findDomainProcess(inRoot(domain), join(root, "proc"))).toEqual([
       { pid: 4001, uid: process.getuid?.(), gid: process.getgid?.() },
     ]);
-    const other = instance === "system" ? "session" : "system";
-    expect(await findDomainProcess({ ...domain, instance: other }, places())).toEqual([]);
   });
 
   it("is not taken from a pid file of another domain, of the past, or of no use", async () => {
-    const wanted = { ...domain, instance: "system" } as const;
-    await put("run/libvirt/qemu/g.pid", "4001");
-    expect(await findDomainProcess(wanted, places())).toEqual([]);
+    const wanted = inRoot(domain);
+    await put("state/g.pid", "4001");
+    expect(await findDomainProcess(wanted, join(root, "proc"))).toEqual([]);
     await put("proc/4001/cmdline", cmdline("00000000-0c77-4d0e-9d50-3f8f6b1f6f01"));
-    expect(await findDomainProcess(wanted, places())).toEqual([]);
+    expect(await findDomainProcess(wanted, join(root, "proc"))).toEqual([]);
     await put("proc/4001/cmdline", ["sleep", "100", ""].join("\0"));
-    expect(await findDomainProcess(wanted, places())).toEqual([]);
-    await put("run/libvirt/qemu/g.pid", "../../etc");
-    expect(await findDomainProcess(wanted, places())).toEqual([]);
+    expect(await findDomainProcess(wanted, join(root, "proc"))).toEqual([]);
+    await put("state/g.pid", "../../etc");
+    expect(await findDomainProcess(wanted, join(root, "proc"))).toEqual([]);
   });
 });

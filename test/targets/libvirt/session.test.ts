@@ -43,7 +43,12 @@ const isGone = (pid: number): boolean => !existsSync(`/proc/${pid}`);
 describe("a session through virsh", () => {
   it("finds a domain by name or UUID, and speaks to it by its number", async () => {
     const { session, fake } = await open();
-    expect(session.domain).toEqual({ name: "guest", uuid: UUID, id: "7", instance: "system" });
+    expect(session.domain).toEqual({
+      name: "guest",
+      uuid: UUID,
+      id: "7",
+      stateDirectory: "/run/libvirt/qemu",
+    });
     await using byUuid = await LibvirtSession.open(UUID, { env: fake.env });
     expect(byUuid.domain).toEqual(session.domain);
     await session.execute("query-status");

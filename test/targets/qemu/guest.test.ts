@@ -643,3 +643,37 @@ describe("plugDimm", () => {
     });
   });
 });
+
+describe("a guest whose memory is being moved", () => {
+  it.each(["setup", "active", "postcopy-active", "device", "cancelling"])(
+    "is neither stopped nor written to (%s)",
+    async (status) => {
+      const { guest, fake } = await open({ handlers: { "query-migrate": () => ({ status }) } });
+      const write = guest.pausedDuring(async () => await guest.memory.write(0x100000n, Uint8Array.of(1)));
+      await expect(write).rejects.toMatchObject({
+        name: "RunStateError",
+        message: expect.stringContaining(`is being migrated or saved (QEMU says "${status}")`),
+      });
+      expect(fake.log).not.toContain("stop");
+      expect(fake.memory.size).toBe(0);
+    },
+  );
+
+  it.each(["inmigrate", "finish-migrate", "save-vm", "restore-vm"])(
+    "is not written to where it stands still for that (%s)",
+    async (status) => {
+      const { guest, fake } = await open({ status });
+      await expect(guest.pausedDuring(async () => 1)).rejects.toThrow(`Guest is in state "${status}"`);
+      expect(fake.state.status).toBe(status);
+      expect(fake.log).not.toContain("cont");
+    },
+  );
+
+  it.each([{}, { status: "none" }, { status: "completed" }, { status: "failed" }])(
+    "is what it was before, once that is over (%j)",
+    async (reply) => {
+      const { guest } = await open({ handlers: { "query-migrate": () => reply } });
+      expect(await guest.pausedDuring(async () => 1)).toBe(1);
+    },
+  );
+});
