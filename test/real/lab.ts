@@ -59,10 +59,24 @@ export async function openLab(
     udev,
     tools,
     node,
-  }: { readonly udev?: UdevSuite; readonly tools?: boolean; readonly node?: boolean } = {},
+    libvirt,
+  }: {
+    readonly udev?: UdevSuite;
+    readonly tools?: boolean;
+    readonly node?: boolean;
+    readonly libvirt?: boolean;
+  } = {},
 ): Promise<Lab | undefined> {
   try {
-    const supplies = await supply({ kernel, udev, tools, node, install: false, log: () => undefined });
+    const supplies = await supply({
+      kernel,
+      udev,
+      tools,
+      node,
+      libvirt,
+      install: false,
+      log: () => undefined,
+    });
     return new Lab(await buildParts(supplies, new AcceleratorChoice()), supplies);
   } catch (error) {
     // Only what is missing here is a reason to skip; after `lab fetch` got everything, nothing is.

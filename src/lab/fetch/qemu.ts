@@ -93,7 +93,7 @@ export async function installQemu(workshop: Workshop, prefix: readonly string[])
 }
 
 /**
- * The command that installs QEMU from a suite. Lists and sources are private; what is installed is the system's.
+ * The command that installs packages from a suite, QEMU unless told. Lists and sources are private; what is installed is the system's.
  *
  * @param simulate only say what would be done.
  */
@@ -102,8 +102,9 @@ export function installCommand(
   prefix: readonly string[],
   suite: string,
   simulate = false,
+  packages: readonly string[] = [PACKAGE],
 ): readonly [command: string, args: readonly string[]] {
-  const install = ["install", "--yes", "--no-install-recommends", "--target-release", suite, PACKAGE];
+  const install = ["install", "--yes", "--no-install-recommends", "--target-release", suite, ...packages];
   const words = [
     ...prefix,
     "env",

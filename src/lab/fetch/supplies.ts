@@ -15,6 +15,7 @@ import {
   type KernelSupply,
 } from "./kernel.ts";
 import { fetchKexec, givenKexec, KEXEC_ENTRY, kexecFromEntry, type KexecSupply } from "./kexec.ts";
+import { type LibvirtSupply, supplyLibvirt } from "./libvirt.ts";
 import { findProgram, thisMachine, type Machine } from "./machine.ts";
 import { installedNode, type NodeSupply } from "./node.ts";
 import { probeQemu, type QemuSupply } from "./qemu.ts";
@@ -45,6 +46,8 @@ export interface LabSupplies {
   readonly tools: ToolsSupply | undefined;
   /** Only where it was asked for. */
   readonly node: NodeSupply | undefined;
+  /** Only where it was asked for. */
+  readonly libvirt: LibvirtSupply | undefined;
 }
 
 /** What `lab fetch` leaves in the cache. */
@@ -57,6 +60,7 @@ export interface FetchedSupplies {
   /** Oldest suite first. */
   readonly udevs: readonly UdevSupply[];
   readonly tools: ToolsSupply;
+  readonly libvirt: LibvirtSupply;
 }
 
 /** Where talk goes, and how it is interrupted. */
@@ -80,7 +84,9 @@ export interface SupplyOptions extends FetchOptions {
   readonly tools?: boolean | undefined;
   /** Whether the guest is to have the Node that runs here, and our own built program. Default false. */
   readonly node?: boolean | undefined;
-  /** Whether QEMU may be installed on this machine, given root. Default true. */
+  /** Whether guests are to be libvirt's. Default false. */
+  readonly libvirt?: boolean | undefined;
+  /** Whether QEMU and libvirt may be installed on this machine, given root. Default true. */
   readonly install?: boolean | undefined;
 }
 
@@ -129,6 +135,7 @@ export async function supply(options: SupplyOptions, machine: Machine = thisMach
     options.node === true
       ? await session.get("Node for guests", undefined, () => installedNode(machine, { signal }))
       : undefined;
+  const libvirt = options.libvirt === true ? await session.libvirt(options.install ?? true) : undefined;
   await session.launcher();
   if (
     qemu === undefined ||
@@ -142,11 +149,11 @@ export async function supply(options: SupplyOptions, machine: Machine = thisMach
   options.log(
     `QEMU ${qemu.version} (${qemu.path}), kernel ${kernelSupply.release}, kexec-tools ${kexec.version}`,
   );
-  return { qemu, kernel: kernelSupply, busybox, kexec, udev, tools, node };
+  return { qemu, kernel: kernelSupply, busybox, kexec, udev, tools, node, libvirt };
 }
 
 /**
- * Gets everything that the lab needs: QEMU, and into the cache all three kernels, busybox, kexec, each suite's udev and
+ * Gets everything that the lab needs: QEMU and libvirt, and into the cache all three kernels, busybox, kexec, each suite's udev and
  * the tools that read dumps. What is there and whole is not fetched again.
  *
  * @throws {SupplyError} once, with everything that could not be fetched; the rest is in the cache then.
@@ -170,17 +177,19 @@ export async function fetchAll(
     if (udev !== undefined) udevs.push(udev);
   }
   const tools = await session.tools();
+  const libvirt = await session.libvirt(true);
   await session.launcher();
   if (
     qemu === undefined ||
     busybox === undefined ||
     kexec === undefined ||
     tools === undefined ||
+    libvirt === undefined ||
     session.missing.length > 0
   ) {
     throw new SupplyError(session.missing);
   }
-  return { qemu, kernels, busybox, kexec, udevs, tools };
+  return { qemu, kernels, busybox, kexec, udevs, tools, libvirt };
 }
 
 async function openSession(options: FetchOptions, machine: Machine): Promise<Session> {
@@ -253,6 +262,12 @@ class Session implements AsyncDisposable {
   tools(): Promise<ToolsSupply | undefined> {
     return this.get("tools that read dumps", undefined, async () =>
       toolsFromEntry(await this.#entry(TOOLS_ENTRY, fetchTools)),
+    );
+  }
+
+  libvirt(install: boolean): Promise<LibvirtSupply | undefined> {
+    return this.get("libvirt", "install libvirt-daemon, libvirt-daemon-driver-qemu and libvirt-clients", () =>
+      supplyLibvirt(this.context, () => this.workshop(), install),
     );
   }
 

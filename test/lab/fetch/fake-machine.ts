@@ -146,7 +146,15 @@ export class FakeMachine implements Machine, AsyncDisposable {
   }
 
   static async create(
-    programs: readonly string[] = ["apt-get", "apt-cache", "dpkg", "dpkg-deb", "setpriv"],
+    programs: readonly string[] = [
+      "apt-get",
+      "apt-cache",
+      "dpkg",
+      "dpkg-deb",
+      "setpriv",
+      "libvirtd",
+      "virsh",
+    ],
   ): Promise<FakeMachine> {
     const machine = new FakeMachine(await mkdtemp(join(tmpdir(), "kdump-hotplug-test-")));
     await machine.write("etc/os-release", 'ID=debian\nPRETTY_NAME="Debian 12"\nVERSION_CODENAME=bookworm\n');

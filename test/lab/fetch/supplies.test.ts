@@ -107,8 +107,8 @@ describe("supply", () => {
   });
 
   test("says that setpriv is missing before any guest is started", async () => {
-    await using machine = await FakeMachine.create(["apt-get", "apt-cache", "dpkg", "dpkg-deb"]);
-    await machine.addProgram("qemu-system-x86_64");
+    const programs = ["apt-get", "apt-cache", "dpkg", "dpkg-deb", "libvirtd", "virsh", "qemu-system-x86_64"];
+    await using machine = await FakeMachine.create(programs);
     for (const attempt of [supply, fetchAll]) {
       const error = await lacking(attempt({ log: machine.log }, machine));
       expect(error.message).toBe(
