@@ -1,6 +1,7 @@
 /** Opens a guest of libvirt's as a machine. */
 import { QemuGuest } from "../qemu/guest.ts";
 import { QemuMachine, type QemuMachineOptions } from "../qemu/machine.ts";
+import { LibvirtPlugging } from "./attach.ts";
 import { type LibvirtConnectOptions, LibvirtSession } from "./session.ts";
 
 export interface LibvirtMachineOptions extends QemuMachineOptions, LibvirtConnectOptions {}
@@ -15,5 +16,7 @@ export async function openLibvirtMachine(
   options: LibvirtMachineOptions = {},
 ): Promise<QemuMachine> {
   const session = await LibvirtSession.open(domain, options);
-  return await QemuMachine.over(`libvirt:${domain}`, await QemuGuest.over(session, options), options);
+  const guest = await QemuGuest.over(session, options);
+  const plugging = new LibvirtPlugging(session);
+  return await QemuMachine.over(`libvirt:${domain}`, guest, { ...options, plugging });
 }

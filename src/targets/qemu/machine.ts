@@ -1,6 +1,7 @@
 /** A QEMU guest behind the keeper's port. */
 import type {
   AllocatedDimm,
+  BackendFate,
   PausedWork,
   PluggableMachine,
   RemovableCpu,
@@ -28,12 +29,22 @@ import { queryStatus } from "./replies.ts";
 import { letRun } from "./run-state.ts";
 import { removableCpus, removableDimms } from "./unplug.ts";
 
+/** Who adds devices, where that is not we: the guest's manager has to know of them. */
+export interface Plugging {
+  allocateDimm(size: bigint): Promise<AllocatedDimm>;
+  plugCpu(added: (id: string) => void): Promise<void>;
+  /** What became of the backend of the DIMM `name`, which is gone. */
+  releaseBackend(name: string): Promise<BackendFate>;
+}
+
 /** How a machine is opened. */
 export interface QemuMachineOptions extends QemuGuestOptions {
   /** Keeps every other keeper away from this QEMU until it is closed; else only during each pause. */
   readonly alone?: boolean;
   /** How long until QEMU is asked again for what it has no event for; default 8 ms. */
   readonly pollEveryMs?: (() => number) | undefined;
+  /** Unless told devices are added by QMP. */
+  readonly plugging?: Plugging;
 }
 
 /** The machine behind one QMP socket. Close it. */
@@ -46,6 +57,7 @@ export class QemuMachine
   /** Memory that no DIMM has got yet. */
   readonly #allocated = new Set<Promise<AllocatedDimm>>();
   readonly #lock: AsyncDisposable | undefined;
+  readonly #plugging: Plugging | undefined;
   #interrupted = false;
   #slots: Promise<unknown> | undefined;
   readonly #pollEveryMs: (() => number) | undefined;
@@ -54,11 +66,12 @@ export class QemuMachine
     name: string,
     guest: QemuGuest,
     lock: AsyncDisposable | undefined,
-    pollEveryMs: (() => number) | undefined,
+    { pollEveryMs, plugging }: Pick<QemuMachineOptions, "pollEveryMs" | "plugging">,
   ) {
     this.name = name;
     this.guest = guest;
     this.#lock = lock;
+    this.#plugging = plugging;
     this.#pollEveryMs = pollEveryMs;
   }
 
@@ -80,11 +93,11 @@ export class QemuMachine
   static async over(
     name: string,
     guest: QemuGuest,
-    options: Pick<QemuMachineOptions, "alone" | "pollEveryMs"> = {},
+    options: Pick<QemuMachineOptions, "alone" | "pollEveryMs" | "plugging"> = {},
   ): Promise<QemuMachine> {
     try {
       const lock = options.alone === true ? await guest.memory.lock.take() : undefined;
-      return new QemuMachine(name, guest, lock, options.pollEveryMs);
+      return new QemuMachine(name, guest, lock, options);
     } catch (error) {
       await guest.close();
       throw error;
@@ -171,7 +184,7 @@ export class QemuMachine
   async allocateDimm(size: bigint): Promise<AllocatedDimm> {
     if (this.#interrupted)
       throw new QmpClosedError("Interrupted before memory was allocated; nothing was plugged");
-    const allocating = allocateDimm(this.guest.qmp, { size });
+    const allocating = this.#plugging?.allocateDimm(size) ?? allocateDimm(this.guest.qmp, { size });
     this.#allocated.add(allocating);
     const done = (): void => void this.#allocated.delete(allocating);
     try {
@@ -194,11 +207,16 @@ export class QemuMachine
   }
 
   async plugCpu(added: (id: string) => void): Promise<void> {
-    await plugCpu(this.guest.qmp, added);
+    if (this.#plugging) await this.#plugging.plugCpu(added);
+    else await plugCpu(this.guest.qmp, added);
   }
 
   async removableDimms(): Promise<readonly RemovableDimm[]> {
-    return removableDimms(this.guest.qmp);
+    const dimms = await removableDimms(this.guest.qmp);
+    const plugging = this.#plugging;
+    return plugging === undefined
+      ? dimms
+      : dimms.map((dimm) => ({ ...dimm, releaseBackend: async () => plugging.releaseBackend(dimm.name) }));
   }
 
   async removableCpus(): Promise<readonly RemovableCpu[]> {
