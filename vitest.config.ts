@@ -7,6 +7,7 @@ const ALONE = [
   "campaign",
   "keep",
   "lab-interrupt",
+  "libvirt",
   "loaded-image",
   "policies",
   "qemu-memory",

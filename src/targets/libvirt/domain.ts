@@ -72,11 +72,32 @@ export async function findDomainProcess(
   { name, uuid, stateDirectory }: RunningDomain,
   proc: string = "/proc",
 ): Promise<readonly QemuProcess[]> {
-  const text = await readFile(join(stateDirectory, `${name}.pid`), "latin1").catch(() => "");
-  const pid = /^\d+$/.exec(text.trim())?.[0];
+  const pid = await pidIn(stateDirectory, [name, escaped(name)]);
   if (pid === undefined) return [];
   const words = (await readFile(join(proc, pid, "cmdline"), "latin1").catch(() => "")).split("\0");
   if (words[words.indexOf("-uuid") + 1]?.toLowerCase() !== uuid.toLowerCase()) return [];
   const owner = await stat(join(proc, pid)).catch(() => undefined);
   return owner === undefined ? [] : [{ pid: Number(pid), uid: owner.uid, gid: owner.gid }];
+}
+
+async function pidIn(directory: string, names: readonly string[]): Promise<string | undefined> {
+  for (const name of names) {
+    const text = await readFile(join(directory, `${name}.pid`), "latin1").catch(() => "");
+    const pid = /^\d+$/.exec(text.trim())?.[0];
+    if (pid !== undefined) return pid;
+  }
+  return undefined;
+}
+
+const ENTITIES: Readonly<Record<string, string>> = {
+  "&": "&amp;",
+  "<": "&lt;",
+  ">": "&gt;",
+  '"': "&quot;",
+  "'": "&apos;",
+};
+
+/** libvirt writes the name of a pid file as if it were XML (virPidFileBuildPath; seen with 9.0: `it&apos;s.pid`). */
+function escaped(name: string): string {
+  return name.replaceAll(/[&<>"']/g, (each) => ENTITIES[each] ?? each);
 }

@@ -61,6 +61,13 @@ describe("the process of a domain", () => {
     ]);
   });
 
+  it("is found where its name has what XML escapes: libvirt escapes it", async () => {
+    await put("state/it&apos;s &lt;b&gt;.pid", "4001");
+    await put("proc/4001/cmdline", cmdline(UUID));
+    const found = await findDomainProcess(inRoot({ ...domain, name: "it's <b>" }), join(root, "proc"));
+    expect(found).toMatchObject([{ pid: 4001 }]);
+  });
+
   it("is not taken from a pid file of another domain, of the past, or of no use", async () => {
     const wanted = inRoot(domain);
     await put("state/g.pid", "4001");

@@ -1,0 +1,261 @@
+/** Guests of a real libvirt: kept, plugged, paused and dumped through virsh. */
+import * as v from "valibot";
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
+
+import { readVmcore, comparePages } from "../../src/lab/evidence.ts";
+import {
+  fillMemory,
+  loadCaptureKernel,
+  onlineMemory,
+  panic,
+  waitUntilOnline,
+} from "../../src/lab/guest-actions.ts";
+import { parseMemoryDevices } from "../../src/layout/qmp.ts";
+import { RangeSet } from "../../src/layout/range-set.ts";
+import { seededRandom } from "../../src/simulation/random.ts";
+import { listRunningDomains } from "../../src/targets/libvirt/list.ts";
+import { openLibvirtMachine } from "../../src/targets/libvirt/machine.ts";
+import type { QemuMachine } from "../../src/targets/qemu/machine.ts";
+import { type CliResult, type CliRun, expectOneSentence, startCli } from "./cli.ts";
+import { openLab } from "./lab.ts";
+import { type DomainOptions, type LibvirtGuest, LibvirtHost } from "./libvirt-host.ts";
+
+const lab = await openLab("guests of libvirt's", "6.1", { libvirt: true });
+let host: LibvirtHost;
+beforeAll(async () => {
+  if (lab) host = await LibvirtHost.start(lab);
+});
+afterAll(async () => {
+  await host?.[Symbol.asyncDispose]();
+  await lab?.close();
+});
+
+const LIMIT_MS = 280_000;
+
+function start(...args: readonly string[]): CliRun {
+  return startCli(args, LIMIT_MS, host.env);
+}
+
+async function run(...args: readonly string[]): Promise<CliResult> {
+  return await start(...args).result;
+}
+
+async function bootLoaded(options: DomainOptions): Promise<LibvirtGuest> {
+  const guest = await host.boot(options);
+  await loadCaptureKernel(guest.agent, { load: "kexec_file_load", acpiNoMemhotplug: true });
+  return guest;
+}
+
+const env = (): NodeJS.ProcessEnv => ({ ...process.env, ...host.env });
+
+async function dimmsOf(machine: QemuMachine): Promise<RangeSet> {
+  const devices = parseMemoryDevices(await machine.guest.memoryDevices());
+  return RangeSet.of(devices.flatMap(({ range }) => range ?? []));
+}
+
+const LineSchema = v.object({
+  event: v.string(),
+  audit: v.optional(v.object({ verdict: v.string() })),
+  before: v.optional(v.object({ memory: v.object({ missing: v.array(v.unknown()) }) })),
+  installed: v.optional(v.object({ pauseMicroseconds: v.optional(v.nullable(v.number())) })),
+});
+type Line = v.InferOutput<typeof LineSchema>;
+
+/** A `keep --json` that is under way. */
+class Keeping {
+  readonly run: CliRun;
+  #text = "";
+
+  constructor(target: string) {
+    this.run = start("keep", target, "--json");
+    this.run.child.stdout.on("data", (bytes: Buffer) => (this.#text += bytes.toString()));
+    keepers.push(this.run);
+  }
+
+  get lines(): readonly Line[] {
+    return this.#text
+      .split("\n")
+      .slice(0, -1)
+      .map((line) => v.parse(LineSchema, JSON.parse(line)));
+  }
+
+  /** Waits for lines; a keeper that ends writes no more. */
+  async until(enough: (lines: readonly Line[]) => boolean): Promise<void> {
+    const ended = this.run.result.then(({ code, stderr }) => {
+      throw new Error(`keep ended with ${code}: ${stderr}`);
+    });
+    const seen = vi.waitUntil(() => enough(this.lines), { timeout: 120_000, interval: 20 });
+    await Promise.race([seen, ended]).catch((error: unknown) => {
+      throw new Error(`After ${this.#text.slice(-2000)}`, { cause: error });
+    });
+  }
+}
+
+/** Those that a test which fails has not ended. */
+const keepers: CliRun[] = [];
+afterEach(async () => {
+  for (const keeper of keepers.splice(0)) {
+    keeper.child.kill("SIGKILL");
+    await keeper.result.catch(() => undefined);
+  }
+});
+
+const isAccurate = (lines: readonly Line[]): boolean =>
+  lines.findLast(({ event }) => event === "verdict")?.audit?.verdict === "accurate";
+const installsOfMemory = (lines: readonly Line[]): readonly Line[] =>
+  lines.filter(({ event, before }) => event === "installed" && before!.memory.missing.length > 0);
+
+describe.skipIf(!lab)("a domain with shared RAM", () => {
+  it("is kept while libvirt attaches memory, and its dump is complete", async () => {
+    await using guest = await bootLoaded({ name: "it's kept", shared: true });
+    const { agent } = guest;
+    const target = `libvirt:${guest.name}`;
+    expect(await listRunningDomains(undefined, { env: env() })).toEqual([guest.name]);
+    const keep = new Keeping(target);
+    await keep.until(isAccurate);
+
+    await guest.attachDimm(256);
+    await keep.until((all) => installsOfMemory(all).length === 1);
+    await guest.attachDimm(256);
+    await keep.until((all) => installsOfMemory(all).length === 2);
+    await keep.until(isAccurate);
+    // libvirt has followed our stop and start: it knows no other state than QEMU.
+    expect(await host.virsh("domstate", guest.name, "--reason")).toBe("running (unpaused)");
+
+    // Anybody may look meanwhile, for libvirt shares the monitor out; but one keeper at a time, whichever way it came.
+    expect((await run("audit", target)).code).toBe(0);
+    for (const other of [target, `qmp:${host.path(`${guest.name}.qmp`)}`]) {
+      const refused = await run("keep", "--once", other);
+      expectOneSentence(refused, 3);
+      expect(refused.stderr).toContain(
+        `Another kdump-hotplug (process ${keep.run.pid}) is at work on this guest`,
+      );
+    }
+    keep.run.child.kill("SIGINT");
+    const { code, stderr } = await keep.run.result;
+    expect({ code, stderr }).toEqual({ code: 130, stderr: "" });
+    expect(keep.lines.filter(({ event }) => event === "failed")).toEqual([]);
+    console.log(
+      `pauses: ${installsOfMemory(keep.lines)
+        .map((line) => line.installed?.pauseMicroseconds)
+        .join(", ")} us`,
+    );
+
+    await using machine = await openLibvirtMachine(guest.name, { env: env() });
+    expect(machine.memory.access).toBe("shared-file");
+    const dimms = await dimmsOf(machine);
+    expect(dimms.bytes).toBe(512n << 20n);
+    await waitUntilOnline(agent, dimms.ranges);
+    await fillMemory(agent, 480);
+    const online = await onlineMemory(agent);
+    expect(dimms.subtract(online)).toEqual(RangeSet.empty);
+    expect(await panic(guest)).toBe(true);
+    const vmcore = await readVmcore(agent);
+    expect(online.subtract(vmcore!.described)).toEqual(RangeSet.empty);
+    for (const range of dimms.ranges) {
+      const pages = await comparePages(agent, machine.memory, vmcore!, range, seededRandom(20201214));
+      expect(pages).toMatchObject({ equal: pages.sampled, different: 0 });
+      expect(pages.nonZero).toBeGreaterThan(pages.sampled / 2);
+    }
+    await agent.finish("capture");
+    await expect.poll(async () => await host.virsh("list", "--name"), { timeout: 20_000 }).toBe("");
+  });
+
+  it("gets memory and CPUs by libvirt's own commands, which know of them, and gives them up", async () => {
+    await using guest = await bootLoaded({ name: "plugged", shared: true });
+    const target = `libvirt:${guest.name}`;
+    const dimm = await run("plug", target, "--memory", "128M");
+    expect.soft(dimm.stderr).toBe("");
+    expect(dimm.code).toBe(0);
+    expect(await host.virsh("dumpxml", guest.name)).toMatch(/<memory model='dimm'.*<alias name='dimm0'\/>/s);
+    const cpu = await run("plug", target, "--cpus", "1");
+    expect.soft(cpu.stderr).toBe("");
+    expect(cpu.code).toBe(0);
+    expect(await host.virsh("vcpucount", guest.name, "--live", "--current")).toBe("3");
+    expect((await run("audit", target)).code).toBe(0);
+
+    await using machine = await openLibvirtMachine(guest.name, { env: env() });
+    await waitUntilOnline(guest.agent, (await dimmsOf(machine)).ranges);
+    const removed = await run("unplug", target, "dimm0", "vcpu2");
+    expect.soft(removed.stderr).toBe("");
+    expect(removed.code).toBe(0);
+    expect(removed.stdout).not.toContain("left");
+    expect(await host.virsh("dumpxml", guest.name)).not.toContain("<memory model='dimm'");
+    expect(await host.virsh("vcpucount", guest.name, "--live", "--current")).toBe("2");
+    expect((await run("audit", target)).code).toBe(0);
+
+    // What an operator has paused stays paused, and libvirt says so.
+    await guest.attachDimm(128);
+    await host.virsh("suspend", guest.name);
+    expect((await run("keep", "--once", target)).code).toBe(0);
+    expect(await host.virsh("domstate", guest.name, "--reason")).toBe("paused (user)");
+    await host.virsh("resume", guest.name);
+
+    const toMany = await run("plug", target, "--memory", "64G");
+    expectOneSentence(toMany, 1);
+    expect(toMany.stderr).toMatch(/Cannot plug a DIMM of 68719476736 bytes: libvirt says ".*exceed/);
+    expect(await host.virsh("domstate", guest.name)).toBe("running");
+  });
+
+  it("goes on where libvirtd ends and is started again, and can be kept again", async () => {
+    await using guest = await bootLoaded({ name: "restarted", shared: true });
+    const target = `libvirt:${guest.name}`;
+    const keep = new Keeping(target);
+    await keep.until(isAccurate);
+    await host.killDaemon();
+    const ended = await keep.run.result;
+    expectOneSentence(ended, 128);
+    expectOneSentence(await run("audit", target), 3);
+    await host.startDaemon();
+    await guest.attachDimm(128);
+    const again = await run("keep", "--once", target);
+    expect.soft(again.stderr).toBe("");
+    expect(again.code).toBe(0);
+    expect(again.stdout).toContain("installed");
+    expect(await host.virsh("domstate", guest.name)).toBe("running");
+  });
+
+  it("runs again when libvirtd is killed in a pause of ours, once it is back", async () => {
+    await using guest = await bootLoaded({ name: "paused", shared: true });
+    await using machine = await openLibvirtMachine(guest.name, { env: env() });
+    const pause = machine.paused(async () => {
+      expect(await host.virsh("domstate", guest.name)).toBe("paused");
+      await host.killDaemon();
+      setTimeout(() => void host.startDaemon(), 500);
+    });
+    await expect(pause).rejects.toMatchObject({ machineLost: true });
+    await vi.waitUntil(async () => await host.virsh("domstate", guest.name).catch(() => ""), {
+      timeout: 10_000,
+    });
+    expect(await host.virsh("domstate", guest.name)).toBe("running");
+    expect(await guest.agent.output("echo alive")).toBe("alive\n");
+  });
+});
+
+describe.skipIf(!lab)("a domain with private RAM", () => {
+  it("is corrected all the same", async () => {
+    await using guest = await bootLoaded({ name: "private", shared: false });
+    const target = `libvirt:${guest.name}`;
+    await guest.attachDimm(256);
+    const kept = await run("keep", "--once", target);
+    expect.soft(kept.stderr).toBe("");
+    expect(kept.code).toBe(0);
+    expect(kept.stdout).toContain("installed");
+    expect((await run("audit", target)).code).toBe(0);
+    expect(await host.virsh("domstate", guest.name)).toBe("running");
+  });
+});
+
+describe.skipIf(!lab)("what libvirt has not", () => {
+  it("is named, with what to do", async () => {
+    const absent = await run("audit", "libvirt:nobody's");
+    expectOneSentence(absent, 2);
+    expect(absent.stderr).toContain('libvirt has no domain "nobody\'s"');
+    await host.virsh("define", await host.define({ name: "asleep", shared: true }));
+    const asleep = await run("audit", "libvirt:asleep");
+    expectOneSentence(asleep, 2);
+    expect(asleep.stderr).toContain('Domain "asleep" does not run');
+    await host.virsh("undefine", "asleep");
+    expectOneSentence(await run("audit", "libvirt:*"), 2);
+  });
+});
