@@ -181,7 +181,6 @@ describe.skipIf(!lab)("a domain with shared RAM", () => {
     expect(removed.code).toBe(0);
     expect(removed.stdout).not.toContain("left");
     expect(await host.virsh("dumpxml", guest.name)).not.toContain("<memory model='dimm'");
-    expect(await host.virsh("vcpucount", guest.name, "--live", "--current")).toBe("2");
     expect((await run("audit", target)).code).toBe(0);
 
     // What an operator has paused stays paused, and libvirt says so.
@@ -191,9 +190,9 @@ describe.skipIf(!lab)("a domain with shared RAM", () => {
     expect(await host.virsh("domstate", guest.name, "--reason")).toBe("paused (user)");
     await host.virsh("resume", guest.name);
 
-    const toMany = await run("plug", target, "--memory", "64G");
-    expectOneSentence(toMany, 1);
-    expect(toMany.stderr).toMatch(/Cannot plug a DIMM of 68719476736 bytes: libvirt says ".*exceed/);
+    const tooMuch = await run("plug", target, "--memory", "64G");
+    expectOneSentence(tooMuch, 1);
+    expect(tooMuch.stderr).toMatch(/Cannot plug a DIMM of 68719476736 bytes: libvirt says ".*exceed/);
     expect(await host.virsh("domstate", guest.name)).toBe("running");
   });
 

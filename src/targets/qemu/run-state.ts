@@ -101,8 +101,20 @@ async function transition(
     seen = each;
     wake?.();
   });
+  const arrival = async (): Promise<void> => {
+    if (seen !== undefined) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, EVENT_GRACE_MS);
+      wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  };
   try {
     await qmp.execute(command, {}, { timeoutMs: STOP_TIMEOUT_MS });
+    // An event that may come after the reply is about to: to wait for it is cheaper than to ask.
+    if (!qmp.eventsInOrder) await arrival();
     // The event says that it happened; only without one is it worth asking, which would lengthen the pause.
     if (seen !== undefined) {
       const running = command === "cont";
@@ -114,15 +126,7 @@ async function transition(
         `Guest is "${now.status}" after "${command}": look at QEMU's log for the reason`,
       );
     }
-    if (seen === undefined) {
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, EVENT_GRACE_MS);
-        wake = () => {
-          clearTimeout(timer);
-          resolve();
-        };
-      });
-    }
+    await arrival();
     return { state: now, event: seen };
   } finally {
     forget();
