@@ -57,6 +57,7 @@ const LineSchema = v.object({
   event: v.string(),
   audit: v.optional(v.object({ verdict: v.string() })),
   before: v.optional(v.object({ memory: v.object({ missing: v.array(v.unknown()) }) })),
+  reactionMs: v.optional(v.nullable(v.number())),
   installed: v.optional(v.object({ pauseMicroseconds: v.optional(v.nullable(v.number())) })),
 });
 type Line = v.InferOutput<typeof LineSchema>;
@@ -135,11 +136,9 @@ describe.skipIf(!lab)("a domain with shared RAM", () => {
     const { code, stderr } = await keep.run.result;
     expect({ code, stderr }).toEqual({ code: 130, stderr: "" });
     expect(keep.lines.filter(({ event }) => event === "failed")).toEqual([]);
-    console.log(
-      `pauses: ${installsOfMemory(keep.lines)
-        .map((line) => line.installed?.pauseMicroseconds)
-        .join(", ")} us`,
-    );
+    const installs = installsOfMemory(keep.lines);
+    for (const { reactionMs, installed } of installs)
+      console.log(`pause ${installed?.pauseMicroseconds} us, ${reactionMs} ms after the change was seen`);
 
     await using machine = await openLibvirtMachine(guest.name, { env: env() });
     expect(machine.memory.access).toBe("shared-file");

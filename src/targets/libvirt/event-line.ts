@@ -47,3 +47,11 @@ function dataOf(text: string, event: string): unknown {
     throw new EventLineError(`Event ${event} has data that is not JSON: ${error.message}`, { cause: error });
   }
 }
+
+/**
+ * Whether a line of `virsh event --event device-added --loop` tells of one. libvirt sends it when it has given QEMU the
+ * device; QEMU has no such event.
+ */
+export function isDeviceAdded(line: string): boolean {
+  return line.startsWith("event 'device-added' for domain ");
+}

@@ -1,4 +1,4 @@
-/** A virsh that tells a domain's QEMU events, as long as it runs. */
+/** A virsh that tells of events of a domain, as long as it runs. */
 import { type ChildProcessByStdio, spawn } from "node:child_process";
 import { access, constants } from "node:fs/promises";
 import { delimiter, join } from "node:path";
@@ -6,19 +6,21 @@ import type { Readable } from "node:stream";
 
 import { LineError, LineParser } from "../qemu/line-parser.ts";
 import { QmpTimeoutError } from "../qemu/qmp-errors.ts";
-import type { QmpEvent } from "../qemu/qmp-message.ts";
 import { codeOf } from "../qemu/unix-socket.ts";
 import { VirshEndedError } from "./error.ts";
-import { EventLineError, parseEventLine } from "./event-line.ts";
+import { EventLineError } from "./event-line.ts";
 import { errorLine } from "./shell-output.ts";
 import { virshLine } from "./words.ts";
 
-/** Whose events, and who takes them. */
+/** Which events, and who takes them. */
 export interface EventReaderOptions {
+  /** The domain's number. */
   readonly id: string;
-  readonly name: string;
+  /** The command that tells them, without the domain. */
+  readonly command: readonly string[];
   readonly env: NodeJS.ProcessEnv;
-  readonly onEvent: (event: QmpEvent) => void;
+  /** Reads a line that virsh printed. @throws {EventLineError} where it cannot be read: virsh is ended then. */
+  readonly onLine: (line: string) => void;
   /** Limit for virsh's connection to libvirt, milliseconds. */
   readonly timeoutMs: number;
 }
@@ -41,8 +43,8 @@ export class EventReader {
    * @throws {VirshEndedError} where it ends before, {QmpTimeoutError} where it does not come so far.
    */
   static async start(options: EventReaderOptions): Promise<EventReader> {
-    const { id, env, timeoutMs } = options;
-    const commands = `${virshLine("domname", id)}; ${virshLine("qemu-monitor-event", "--loop", "--domain", id)}`;
+    const { id, command, env, timeoutMs } = options;
+    const commands = `${virshLine("domname", id)}; ${virshLine(...command, "--domain", id)}`;
     const [program, args] = await withParent(env, "virsh", ["--quiet", commands]);
     const child = spawn(program, args, { env, detached: true, stdio: ["ignore", "pipe", "pipe"] });
     let ended: Promise<VirshEndedError> | undefined;
@@ -53,7 +55,7 @@ export class EventReader {
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_, reject) => {
       timer = setTimeout(() => {
-        const sentence = `libvirt did not take us as a listener for QEMU's events within ${timeoutMs} ms: it hangs or is very busy`;
+        const sentence = `libvirt did not take us as a listener for events within ${timeoutMs} ms: it hangs or is very busy`;
         reject(new QmpTimeoutError(sentence, timeoutMs));
       }, timeoutMs);
     });
@@ -87,7 +89,7 @@ export class EventReader {
 
 function endOf(
   child: ChildProcessByStdio<null, Readable, Readable>,
-  { name, onEvent }: EventReaderOptions,
+  { onLine }: EventReaderOptions,
   ready: () => void,
 ): Promise<VirshEndedError> {
   let words = "";
@@ -103,8 +105,7 @@ function endOf(
       ready();
       return;
     }
-    const event = parseEventLine(line, name);
-    if (event !== undefined) onEvent(event);
+    onLine(line);
   });
   return new Promise((resolve) => {
     child.on("error", (error) =>
@@ -115,7 +116,7 @@ function endOf(
       const why = broke?.message ?? words;
       resolve(
         new VirshEndedError(
-          `virsh, which told QEMU's events, ended ${how}${why === "" ? "" : `: ${why}`}`,
+          `virsh, which told of events, ended ${how}${why === "" ? "" : `: ${why}`}`,
           false,
         ),
       );

@@ -19,6 +19,7 @@ import type { QmpSession, QmpWaitOptions } from "../qemu/qmp-session.ts";
 import { findDomain, findDomainProcess, type RunningDomain } from "./domain.ts";
 import { virshEnvironment } from "./environment.ts";
 import { LibvirtCommandError, meaningOf, VirshEndedError, VirshRefusal } from "./error.ts";
+import { isDeviceAdded, parseEventLine } from "./event-line.ts";
 import { EventReader } from "./event-reader.ts";
 import { whyNot } from "./list.ts";
 import { runVirsh } from "./run.ts";
@@ -49,7 +50,7 @@ const LIBVIRTS_OWN: ReadonlyMap<string, string> = new Map([
   ["cont", "resume"],
 ]);
 
-/** One domain, as long as it runs. Two virsh processes; close it. */
+/** One domain, as long as it runs. Three virsh processes; close it. */
 export class LibvirtSession implements QmpSession {
   readonly domain: RunningDomain;
   readonly closed: Promise<QmpClosedError>;
@@ -57,11 +58,11 @@ export class LibvirtSession implements QmpSession {
   readonly path = undefined;
   /** Events come through another process than replies. */
   readonly eventsInOrder = false;
-  /** One question takes about a millisecond, of four processes together (docs/libvirt.md). */
-  readonly pollMs = 50;
+  /** A question keeps four processes busy, and of what is added through libvirt that sends an event. */
+  readonly pollMs = 1000;
 
   readonly #shell: VirshShell;
-  readonly #reader: EventReader;
+  readonly #readers: readonly EventReader[];
   readonly #events: EventHub;
   readonly #virshEnv: NodeJS.ProcessEnv;
   #reason: QmpClosedError | undefined;
@@ -72,20 +73,20 @@ export class LibvirtSession implements QmpSession {
   private constructor(
     domain: RunningDomain,
     shell: VirshShell,
-    reader: EventReader,
+    readers: readonly EventReader[],
     events: EventHub,
     virshEnv: NodeJS.ProcessEnv,
   ) {
     this.domain = domain;
     this.#shell = shell;
-    this.#reader = reader;
+    this.#readers = readers;
     this.#events = events;
     this.#virshEnv = virshEnv;
     this.closed = new Promise((resolve) => {
       this.#settleClosed = resolve;
     });
-    for (const ended of [shell.ended, reader.ended])
-      void ended.then(({ message }) =>
+    for (const each of [shell, ...readers])
+      void each.ended.then(({ message }) =>
         this.#end(new QmpClosedError(`Session to domain "${domain.name}" has ended: ${message}`)),
       );
   }
@@ -102,16 +103,16 @@ export class LibvirtSession implements QmpSession {
     const shell = VirshShell.start(virshEnv);
     const onAbort = (): void => void shell.close();
     signal?.addEventListener("abort", onAbort, { once: true });
+    let readers: readonly EventReader[] = [];
     try {
       const domain = await findDomain(shell, wanted, timeoutMs, env);
       const events = new EventHub(`Domain "${domain.name}"`);
-      const onEvent = (event: QmpEvent): void => events.deliver(event);
-      const reader = await EventReader.start({ ...domain, env: virshEnv, timeoutMs, onEvent });
-      const session = new LibvirtSession(domain, shell, reader, events, virshEnv);
+      readers = await startReaders(domain, events, virshEnv, timeoutMs);
+      const session = new LibvirtSession(domain, shell, readers, events, virshEnv);
       signal?.throwIfAborted();
       return session;
     } catch (error) {
-      await shell.close();
+      await Promise.all([shell, ...readers].map(async (each) => await each.close()));
       signal?.throwIfAborted();
       throw whyNot(error, wanted);
     } finally {
@@ -255,14 +256,13 @@ export class LibvirtSession implements QmpSession {
   async close(): Promise<void> {
     this.#isOver = true;
     this.#end(new QmpClosedError(`We closed the session to domain "${this.domain.name}"`));
-    await Promise.all([this.#shell.close(), this.#reader.close()]);
+    await this.#endAll();
   }
 
   leave(): void {
     if (this.#reason !== undefined) return;
     this.#isOver = true;
     this.#shell.leave();
-    void this.#reader.close();
     this.#end(
       new QmpClosedError(`We left the session to domain "${this.domain.name}", which does not answer`),
     );
@@ -282,13 +282,54 @@ export class LibvirtSession implements QmpSession {
     this.#reason = reason;
     this.#settleClosed(reason);
     this.#events.rejectAll(() => this.#closedDuring("an event was awaited", reason));
-    // One without the other is no use; a virsh that was left goes on.
-    void this.#shell.close();
-    void this.#reader.close();
+    // One without the others is no use; a virsh that was left goes on.
+    void this.#endAll();
+  }
+
+  async #endAll(): Promise<void> {
+    await Promise.all([this.#shell, ...this.#readers].map(async (each) => await each.close()));
   }
 }
 
 function isGone(words: string): boolean {
   const meaning = meaningOf(words);
   return meaning === "not-running" || meaning === "absent";
+}
+
+/** What QEMU says when a device was added; it says nothing, so the name is ours. */
+const ADDED = "DEVICE_ADDED";
+
+/** One that reads QEMU's events, and one that hears of devices that libvirt adds. */
+async function startReaders(
+  { id, name }: RunningDomain,
+  events: EventHub,
+  env: NodeJS.ProcessEnv,
+  timeoutMs: number,
+): Promise<readonly EventReader[]> {
+  const qemu = {
+    command: ["qemu-monitor-event", "--loop"],
+    onLine: (line: string): void => {
+      const event = parseEventLine(line, name);
+      if (event !== undefined) events.deliver(event);
+    },
+  };
+  const libvirt = {
+    command: ["event", "--loop", "--event", "device-added"],
+    onLine: (line: string): void => {
+      if (!isDeviceAdded(line)) return;
+      const ms = Date.now();
+      const timestamp = { seconds: Math.floor(ms / 1000), microseconds: (ms % 1000) * 1000 };
+      events.deliver({ event: ADDED, data: {}, timestamp });
+    },
+  };
+  const starting = [qemu, libvirt].map(
+    async (reader) => await EventReader.start({ id, env, timeoutMs, ...reader }),
+  );
+  try {
+    return await Promise.all(starting);
+  } catch (error) {
+    for (const reader of await Promise.allSettled(starting))
+      if (reader.status === "fulfilled") await reader.value.close();
+    throw error;
+  }
 }

@@ -7,6 +7,8 @@ import type { QemuGuest } from "./guest.ts";
 /** Events after which the layout, or the image, may be another one. */
 const TELLING: ReadonlySet<string> = new Set([
   "ACPI_DEVICE_OST",
+  // Not of QEMU's making: who manages the guest may tell that.
+  "DEVICE_ADDED",
   "DEVICE_DELETED",
   "MEMORY_DEVICE_SIZE_CHANGE",
   "RESET",

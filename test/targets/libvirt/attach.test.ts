@@ -40,8 +40,7 @@ beforeEach(async () => {
     },
     answer: ([command, domain, ...words]) => {
       if (command !== "attach-device" && command !== "setvcpus") return undefined;
-      expect(domain).toBe("7");
-      expect(words[1]).toBe("--live");
+      if (domain !== "7" || words[1] !== "--live") return { error: "it is another domain, or for good" };
       if (refusal !== undefined) return { error: refusal };
       if (command === "setvcpus") {
         cpus = Number(words[0]);

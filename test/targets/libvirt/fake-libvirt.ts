@@ -98,7 +98,8 @@ export async function startFakeLibvirt(options: FakeLibvirtOptions = {}): Promis
     const first = await options.answer?.(words, virsh);
     if (first !== undefined) return first;
     const [command = "", ...rest] = words;
-    const domain = rest.filter((word) => !word.startsWith("--"))[0];
+    const named = rest.indexOf("--domain");
+    const domain = named === -1 ? rest[0] : rest[named + 1];
     const isOurs = domain === name || domain === UUID || (domain === ID && runs);
     switch (command) {
       case "uri":
@@ -120,6 +121,8 @@ export async function startFakeLibvirt(options: FakeLibvirtOptions = {}): Promis
       case "resume":
         await qmp.execute("cont");
         return {};
+      case "event":
+        return "silence";
       case "qemu-monitor-event":
         listeners.add(virsh);
         return "silence";

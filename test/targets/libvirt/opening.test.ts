@@ -104,7 +104,7 @@ describe("opening a domain", () => {
     });
     const error = await failure(LibvirtSession.open("guest", { env: deaf.env, timeoutMs: 1500 }));
     expect(error).toMatchObject({ kind: "silent" });
-    expect(error.message).toContain("as a listener for QEMU's events within 1500 ms");
+    expect(error.message).toContain("as a listener for events within 1500 ms");
   });
 
   it("says that there is no virsh", async () => {

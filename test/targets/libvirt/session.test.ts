@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { afterEach, describe, expect, it, vi } from "vitest";
 
+import { watchDevices } from "../../../src/targets/qemu/watch-devices.ts";
 import { QemuGuest } from "../../../src/targets/qemu/guest.ts";
 import { QmpClosedError, QmpTimeoutError } from "../../../src/targets/qemu/qmp-errors.ts";
 import type { QmpEvent } from "../../../src/targets/qemu/qmp-message.ts";
@@ -149,7 +150,7 @@ describe("a session through virsh", () => {
   it("leaves no process behind", async () => {
     const { session, fake } = await open();
     const pids = fake.virshes.map(({ pid }) => pid);
-    expect(pids).toHaveLength(2);
+    expect(pids).toHaveLength(3);
     await Promise.all([session.close(), session.close()]);
     expect(pids.filter((pid) => !isGone(pid))).toEqual([]);
     expect((await failure(session.execute("query-status"))).message).toContain('"query-status" was not sent');
@@ -171,7 +172,7 @@ describe("events", () => {
     await session.execute("go");
     await vi.waitUntil(() => seen.length > 0);
     expect(seen).toEqual([{ event: "X", data, timestamp: { seconds: 100, microseconds: 42 } }]);
-    expect(fake.virshes).toHaveLength(2);
+    expect(fake.virshes).toHaveLength(3);
   });
 
   it("are put together again when they come byte by byte, in the middle of a character too", async () => {
@@ -190,6 +191,18 @@ describe("events", () => {
       { event: "A", data: {}, timestamp: { seconds: 1, microseconds: 2 } },
       { event: "B", data: { x: "é" }, timestamp: { seconds: 3, microseconds: 999999 } },
     ]);
+  });
+
+  it("tell of a device that libvirt has added, of which QEMU says nothing", async () => {
+    const { session, fake } = await open();
+    const guest = await QemuGuest.over(session);
+    cleanUps.push(async () => await guest.close());
+    let changes = 0;
+    using _ = watchDevices(guest, () => changes++);
+    const reader = fake.virshes.find(({ args }) => args.some((word) => word.includes("device-added")))!;
+    reader.print("event 'device-added' for domain 'guest': dimm0\n");
+    await vi.waitUntil(() => changes > 0);
+    expect(changes).toBe(1);
   });
 
   it("end the session where they cannot be read", async () => {
@@ -228,22 +241,23 @@ describe("a guest that stands still", () => {
     expect(fake.guest.state.running).toBe(true);
   });
 
-  it.each(["the commands", "the events"])("runs again when the virsh of %s is killed", async (which) => {
-    const { session, fake } = await open();
-    const guest = await QemuGuest.over(session);
-    const victim = fake.virshes.find(
-      ({ args }) => args.some((word) => word.includes("qemu-monitor-event")) === (which === "the events"),
-    )!;
-    const pause = guest.pausedDuring(async () => {
-      process.kill(victim.pid, "SIGKILL");
-      await session.closed;
-      expect(fake.guest.state.running).toBe(false);
-    });
-    expect(await failure(pause)).toMatchObject({ machineLost: true });
-    expect(fake.guest.state.running).toBe(true);
-    expect(fake.calls.at(-1)).toEqual(["resume", "7"]);
-    await guest.close();
-  });
+  it.each(["--quiet", "qemu-monitor-event", "device-added"])(
+    "runs again when a virsh (%s) is killed",
+    async (which) => {
+      const { session, fake } = await open();
+      const guest = await QemuGuest.over(session);
+      const victim = fake.virshes.find(({ args }) => args.at(-1)!.includes(which))!;
+      const pause = guest.pausedDuring(async () => {
+        process.kill(victim.pid, "SIGKILL");
+        await session.closed;
+        expect(fake.guest.state.running).toBe(false);
+      });
+      expect(await failure(pause)).toMatchObject({ machineLost: true });
+      expect(fake.guest.state.running).toBe(true);
+      expect(fake.calls.at(-1)).toEqual(["resume", "7"]);
+      await guest.close();
+    },
+  );
 
   it("runs again where libvirt was away for a while", async () => {
     let away = false;
