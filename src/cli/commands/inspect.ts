@@ -26,7 +26,7 @@ export function inspectCommand(context: Context, exit: (code: number) => void): 
     .description("show what a capture kernel would be told, program header by program header")
     .argument(
       "<target-or-file>",
-      "qmp:PATH, local, sim:SPEC, or a file: a core header, a copy of crash memory, a vmcore",
+      "qmp:PATH, libvirt:DOMAIN, local, sim:SPEC, or a file: a core header, a copy of crash memory, a vmcore",
     )
     .addOption(headerAddressOption())
     .addOption(crashMemoryOption())

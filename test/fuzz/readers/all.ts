@@ -6,6 +6,7 @@ import { FORGED_GUESTS } from "./forged-guest.ts";
 import { LOCAL_READERS } from "./local.ts";
 import { SESSION_READERS } from "./sessions.ts";
 import { TEXT_READERS } from "./text.ts";
+import { VIRSH_READERS } from "./virsh.ts";
 
 export const READERS: readonly FuzzedReader[] = [
   ...BYTE_READERS,
@@ -14,4 +15,5 @@ export const READERS: readonly FuzzedReader[] = [
   ...SESSION_READERS,
   ...FILE_READERS,
   ...LOCAL_READERS,
+  ...VIRSH_READERS,
 ];
