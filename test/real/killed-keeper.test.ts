@@ -33,7 +33,7 @@ afterAll(() => rm(temporary, { recursive: true, force: true }));
 
 const load = (path: string): string => `await import(${JSON.stringify(join(DIST, path))})`;
 
-/** A keeper of the built program that is killed by SIGKILL half through its write number `write`. */
+/** A keeper of the built program that is killed by SIGKILL within its write number `write`. */
 async function keepUntilKilled(
   qmpPath: string,
   journal: string,
@@ -57,7 +57,8 @@ async function keepUntilKilled(
     // One after the other, so that it is known which one was the last.
     memory.write = (address, bytes) => (queue = queue.then(async () => {
       if (writes++ !== ${write}) return await real(address, bytes);
-      await real(address, bytes.subarray(0, bytes.length >> 1));
+      // Of the header nearly all: DIMMs that touch change the last PT_LOAD only, p_filesz and, behind it, p_memsz.
+      await real(address, bytes.subarray(0, ${write} === 0 ? bytes.length - 16 : bytes.length >> 1));
       process.kill(process.pid, "SIGKILL");
     }));
     await new Keeper(machine, nodeSha256, {}, journal.installLog("qmp:" + path)).reconcile();
@@ -127,5 +128,6 @@ describe.skipIf(!lab).each(["shared", "private"] as const)("with %s RAM", (ram) 
     );
     expect(equal).toBe(PAGES_PER_DIMM);
     await guest.agent.finish("capture");
-  });
+    // Three kills, three starts, a panic: on a busy machine without KVM that takes minutes.
+  }, 900_000);
 });
