@@ -8,7 +8,7 @@
  * cannot be read, `mem-path` is believed when non-zero pages in the file are those of the guest.
  *
  * Boot RAM that lies in no file that can be written (share=off, huge pages) is read and written where it lies in QEMU's
- * own address space, through /proc/PID/mem: see docs/decisions/0022.
+ * own address space, through /proc/PID/mem: see docs/decisions/0026.
  */
 import { statfsSync } from "node:fs";
 import { basename, join } from "node:path";
