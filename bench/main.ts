@@ -1,7 +1,7 @@
 /**
  * `npm run bench`: prints a table, or with `--json` one document. A benchmark, not a test: it always ends with 0.
- * `--pure`: without guests; `--inside`: with ways to keep a machine from inside; `--storm`: with a
- * storm of uevents at the agent; `--huge`: with 480 GiB plugged, which
+ * `--service`: nothing but a service with 1,000 idle and 100 busy pretended guests; `--pure`: without guests; `--inside`: with ways
+ * to keep a machine from inside; `--storm`: with a storm of uevents at the agent; `--huge`: with 480 GiB plugged, which
  * takes 9 GiB of memory.
  */
 import { arch, cpus } from "node:os";
@@ -11,6 +11,7 @@ import { benchHugeDimms } from "./huge-dimms.ts";
 import { benchInside } from "./inside.ts";
 import { benchHeaders, benchRangeSets } from "./pure.ts";
 import { benchRemovals } from "./removals.ts";
+import { benchService } from "./service.ts";
 import { benchRules, benchSimulation } from "./simulation.ts";
 import { type Measurement, verdict } from "./stats.ts";
 import { benchStorm } from "./storm.ts";
@@ -25,13 +26,21 @@ for (const name of ["SIGINT", "SIGTERM"] as const) {
   process.on(name, () => controller.abort(new Error(`Interrupted by ${name}`)));
 }
 
-const rows: Measurement[] = [
-  ...(await benchRules()),
-  ...(await benchSimulation(controller.signal)),
-  ...(await benchHeaders()),
-  ...(await benchRangeSets()),
-];
-if (!pureOnly) {
+const rows: Measurement[] = [];
+const serviceOnly = process.argv.includes("--service");
+if (serviceOnly) {
+  const service = await benchService(say, controller.signal);
+  rows.push(...service.measurements);
+  lines.push(...service.lines);
+} else {
+  rows.push(
+    ...(await benchRules()),
+    ...(await benchSimulation(controller.signal)),
+    ...(await benchHeaders()),
+    ...(await benchRangeSets()),
+  );
+}
+if (!pureOnly && !serviceOnly) {
   for (const reach of ["shared file", "QEMU's memory", "gdbstub"] as const)
     rows.push(...(await benchGuest(reach, say, controller.signal)));
   rows.push(...(await benchRemovals(say, controller.signal)));

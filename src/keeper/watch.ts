@@ -81,7 +81,6 @@ export async function watch<I>(
   options: WatchOptions<I>,
 ): Promise<void> {
   const { signal, onEvent, now = () => performance.now() } = options;
-  const { verifyAfterMs = VERIFY_AFTER_MS } = options;
   const resting = (tookMs: number, atLeastMs: number): number =>
     Math.max(atLeastMs, Math.min(LONGEST_PAUSE_MS, (options.lookShare ?? LOOK_SHARE) * tookMs));
   const doorbell = new Doorbell();
@@ -117,7 +116,8 @@ export async function watch<I>(
           if (instead) onEvent({ kind: "installed", before, installed: instead, reactionMs: undefined });
         }
         // Anything that is news has to be borne out by a hash, soon.
-        if (installed || told.isNews(before)) verifyAt = Math.min(verifyAt, now() + verifyAfterMs);
+        if (installed || told.isNews(before))
+          verifyAt = Math.min(verifyAt, now() + (options.verifyAfterMs ?? VERIFY_AFTER_MS));
         calmMs = installed || changedAt === undefined ? 0 : calmer(calmMs);
       } catch (error) {
         if (signal.aborted || isLoss(error) || !(error instanceof Error)) throw error;

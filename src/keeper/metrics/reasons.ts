@@ -11,7 +11,7 @@ import { isLoss } from "../machine.ts";
 const BY_NAME: readonly (readonly [RegExp, string])[] = [
   [/^KeeperBusyError$/, "busy"],
   [/^RunStateError$/, "run-state"],
-  [/^(?:GuestMemory|Pmemsave|SharedBlock|FlatView)Error$/, "memory"],
+  [/^(?:GuestMemory|Pmemsave|RamFile|FlatView)Error$/, "memory"],
   [/^Gdb/, "gdb"],
   [/^Qmp/, "qmp"],
 ];

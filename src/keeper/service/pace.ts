@@ -4,6 +4,10 @@
 const LOOK_EVERY_MS = 5000;
 /** The whole image is hashed without a reason at most this often, ms. */
 const VERIFY_EVERY_MS = 600_000;
+/** So long after a change, ms, the image is hashed where nothing forbids it. */
+const VERIFY_AFTER_MS = 250;
+/** Hashes after changes may take this share of the time, all machines together. */
+const VERIFY_SHARE = 5;
 /** Looks without a reason may take this share of the time, all machines together. */
 const LOOK_SHARE = 50;
 /** A hypervisor that has no event for what was added is asked this often where nothing forbids it, ms. */
@@ -26,6 +30,8 @@ export class Pace {
   #watched = 0;
   #active = 0;
   #countedAt = -Infinity;
+  /** What a hash takes, ms: the latest count most. */
+  #hashMs = 0;
 
   /** @param now milliseconds, monotonic. */
   constructor(now: () => number, lookEveryMs: number = LOOK_EVERY_MS) {
@@ -38,6 +44,17 @@ export class Pace {
   /** As {@link WatchOptions.lookShare}. */
   get lookShare(): number {
     return LOOK_SHARE * Math.max(1, this.#watched);
+  }
+
+  /** As {@link WatchOptions.verifyAfterMs}: where much changes at many, their hashes wait and the installs do not. */
+  get verifyAfterMs(): number {
+    this.#count();
+    return Math.max(VERIFY_AFTER_MS, VERIFY_SHARE * this.#active * this.#hashMs);
+  }
+
+  /** A hash took `ms`. */
+  hashed(ms: number): void {
+    this.#hashMs += (ms - this.#hashMs) / 8;
   }
 
   /** One more machine is watched. @returns ends that. */

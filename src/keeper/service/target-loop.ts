@@ -172,12 +172,17 @@ export class TargetLoop {
         get verifyEveryMs() {
           return pace.verifyEveryMs;
         },
+        get verifyAfterMs() {
+          return pace.verifyAfterMs;
+        },
         get lookShare() {
           return pace.lookShare;
         },
         now: this.#options.now,
       };
-      await watch(machine, inTurns(kept, this.#options.makeKeeper(this.target, kept)), options);
+      const keeper = inTurns(kept, this.#options.makeKeeper(this.target, kept));
+      const audit = this.#timed(async (stop?: AbortSignal) => await keeper.audit(stop));
+      await watch(machine, { ...keeper, audit }, options);
     } catch (error) {
       this.#kept = undefined;
       if (!signal.aborted) this.#lost(error);
@@ -187,6 +192,17 @@ export class TargetLoop {
       await within(closed(machine), CLOSE_LIMIT_MS);
     }
     return true;
+  }
+
+  /** What looks that were not broken off take is what the pace goes by. */
+  #timed<A extends readonly unknown[], T>(audit: (...args: A) => Promise<T>): (...args: A) => Promise<T> {
+    const { now, pace } = this.#options;
+    return async (...args) => {
+      const started = now();
+      const result = await audit(...args);
+      pace.hashed(now() - started);
+      return result;
+    };
   }
 
   /** @throws what opening throws; where it takes too long, that. What comes after that is closed again. */

@@ -29,3 +29,15 @@ test("where something happens it is asked more often, for a minute", () => {
   expect(pace.pollEveryMs(guests[0]!)).toBe(8);
   expect(pace.pollEveryMs(guests[1]!)).toBe(1000);
 });
+
+test("hashes after changes take a fifth of the time at most, all together", () => {
+  const pace = new Pace(() => 0);
+  expect(pace.verifyAfterMs).toBe(250);
+  const guests = Array.from({ length: 100 }, () => ({}));
+  for (const guest of guests) {
+    pace.enter(guest);
+    pace.changed(guest);
+  }
+  for (let i = 0; i < 100; i++) pace.hashed(20);
+  expect(pace.verifyAfterMs).toBeCloseTo(100 * 20 * 5, 0);
+});
