@@ -46,6 +46,9 @@ process.on("message", (request: GuestsRequest) => {
   }
 });
 
+// Whoever asked has ended, however that came.
+process.on("disconnect", () => process.exit());
+
 for (let i = 0; i < Number(count); i++) {
   const path = join(directory, `${i}.new`);
   guests.push(await startSimulatedQemu(spec, { path }));

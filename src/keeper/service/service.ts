@@ -1,5 +1,6 @@
 /** Keeps many targets at once, each on its own: what happens to one is nothing to the others. */
 import type { ServiceListener, TargetEvent } from "../service-event.ts";
+import { serviceGates } from "./gate.ts";
 import type { Kept } from "./kept.ts";
 import { Pace } from "./pace.ts";
 import type { Listed, TargetSource } from "./source.ts";
@@ -55,7 +56,8 @@ export class Service {
     this.#options = options;
     this.#pace = new Pace(now, options.lookEveryMs);
     const tell = (target: string, event: TargetEvent): void => this.#tell(target, event);
-    this.#loopOptions = { open, makeKeeper, pace: this.#pace, tell, now, openLimitMs, retryMs };
+    const gates = serviceGates();
+    this.#loopOptions = { open, makeKeeper, pace: this.#pace, gates, tell, now, openLimitMs, retryMs };
   }
 
   /** Every target that is wanted now, in the order in which they came. */

@@ -4,6 +4,7 @@ import type { Keeper } from "../keeper.ts";
 import { isAbsence, isSilence, type Machine } from "../machine.ts";
 import type { TargetEvent } from "../service-event.ts";
 import { watch, type WatchEvent } from "../watch.ts";
+import type { Gates } from "./gate.ts";
 import { inTurns, Kept, type ServedMachine } from "./kept.ts";
 import type { Pace } from "./pace.ts";
 import { unlessAborted } from "./turns.ts";
@@ -27,6 +28,7 @@ export interface LoopOptions {
   readonly open: OpenTarget;
   readonly makeKeeper: MakeKeeper;
   readonly pace: Pace;
+  readonly gates: Gates;
   /** Told of everything, in order. Must not throw. */
   readonly tell: (target: string, event: TargetEvent) => void;
   /** Milliseconds, monotonic. */
@@ -150,9 +152,12 @@ export class TargetLoop {
   /** Opens and watches until it is lost. Never throws. @returns whether it could be opened. */
   async #attend(): Promise<boolean> {
     const { signal } = this.#stop;
+    const { gates } = this.#options;
     let machine: ServedMachine;
     try {
-      machine = await this.#open();
+      // Who failed before does not stand in the way of those who come.
+      const gate = this.#reason === undefined ? gates.opening : gates.retrying;
+      machine = await gate.run(async () => await this.#open(), signal);
     } catch (error) {
       if (!signal.aborted) this.#missed(error);
       return false;
@@ -181,7 +186,7 @@ export class TargetLoop {
         now: this.#options.now,
       };
       const keeper = inTurns(kept, this.#options.makeKeeper(this.target, kept));
-      const audit = this.#timed(async (stop?: AbortSignal) => await keeper.audit(stop));
+      const audit = this.#gated(async (stop?: AbortSignal) => await keeper.audit(stop));
       await watch(machine, { ...keeper, audit }, options);
     } catch (error) {
       this.#kept = undefined;
@@ -194,15 +199,16 @@ export class TargetLoop {
     return true;
   }
 
-  /** What looks that were not broken off take is what the pace goes by. */
-  #timed<A extends readonly unknown[], T>(audit: (...args: A) => Promise<T>): (...args: A) => Promise<T> {
-    const { now, pace } = this.#options;
-    return async (...args) => {
-      const started = now();
-      const result = await audit(...args);
-      pace.hashed(now() - started);
-      return result;
-    };
+  /** Hashes of all targets: some at a time, and what they take is what the pace goes by. */
+  #gated<T>(audit: (stop?: AbortSignal) => Promise<T>): (stop?: AbortSignal) => Promise<T> {
+    const { now, pace, gates } = this.#options;
+    return async (stop) =>
+      await gates.hashing.run(async () => {
+        const started = now();
+        const result = await audit(stop);
+        pace.hashed(now() - started);
+        return result;
+      }, stop);
   }
 
   /** @throws what opening throws; where it takes too long, that. What comes after that is closed again. */
