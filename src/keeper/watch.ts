@@ -59,7 +59,7 @@ const VERIFY_EVERY_MS = 60_000;
 const LOOK_SHARE = 20;
 /** However long it takes, this much later there is another one, ms. */
 const LONGEST_PAUSE_MS = 300_000;
-/** Where changes come without end, the hash is that late at most, ms. */
+/** Where calls in vain come without end, the hash is that late at most, ms. */
 const OVERDUE_MS = 30_000;
 /** Who is called in vain again and again comes later and later, up to this, ms: a flood of events takes no processor. */
 const CALMEST_MS = 100;
@@ -98,7 +98,8 @@ export async function watch<I>(
       const changedAt = doorbell.take();
       let startedAt = now();
       try {
-        const overdue = startedAt >= verifyAt + OVERDUE_MS;
+        // Changes that are real never wait for a hash: only those that were in vain for a while.
+        const overdue = calmMs === CALMEST_MS && startedAt >= verifyAt + OVERDUE_MS;
         if (overdue || (changedAt === undefined && startedAt >= verifyAt)) {
           const verify = async (stop: AbortSignal): Promise<Audit> => await verified(keeper, stop);
           const audit = overdue ? await verify(signal) : await unlessRung(doorbell, verify);

@@ -177,3 +177,22 @@ describe("a machine that is watched", () => {
     expect(target.isWatched).toBe(false);
   });
 });
+
+describe("a machine that calls in vain without end", () => {
+  test("is looked at less and less often, and its image is hashed all the same", async () => {
+    const target = new FakeTarget("file");
+    let ahead = 0;
+    // Half a minute passes at once.
+    await using watching = new Watching(target, { now: () => performance.now() + ahead });
+    expect(await watching.first(1)).toEqual(["accurate"]);
+    const calls = setInterval(() => target.tell(), 1);
+    try {
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      target.memory.poke(target.image.segments.get("initrd")!.start, Uint8Array.of(1, 2, 3, 4, 5));
+      ahead = 100_000;
+      expect(await watching.first(2)).toEqual(["accurate", "broken"]);
+    } finally {
+      clearInterval(calls);
+    }
+  });
+});

@@ -53,10 +53,13 @@ export interface Gates {
   readonly hashing: Gate;
 }
 
-/** An idle QEMU opens in a tenth of a second, and one that is busy with another client is told to be so after 1.5 s. */
-const OPEN_HOLD_MS = 2000;
-/** A hash takes a tenth of a second, a search through the RAM of a large guest some seconds. */
-const HASH_HOLD_MS = 5000;
+/**
+ * An idle QEMU opens in a tenth of a second, and one that does not greet is given up after 1.5 s. On a host that is short
+ * of processors both take longer, and who lets others in too soon makes that worse.
+ */
+const OPEN_HOLD_MS = 10_000;
+/** A hash takes a tenth of a second, a search through the RAM of a large guest some seconds; one QMP command at most 10. */
+const HASH_HOLD_MS = 15_000;
 
 export function serviceGates(): Gates {
   return {
