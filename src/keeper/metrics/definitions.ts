@@ -115,7 +115,7 @@ export const TARGET_VERDICT: GaugeDefinition<"target" | "verdict"> = {
   name: `${PREFIX}target_verdict`,
   help: "1 for the verdict that holds, 0 for the four others",
   labels: ["target", "verdict"],
-  note: "`unknown` until the first look, and while the target cannot be reached. It is the last one that was hashed: a change that was corrected at once does not show here, but in the reaction time.",
+  note: "`unknown` until the first look, while the target cannot be reached, and after a look that failed until one succeeds. It is the last one that was hashed: a change that was corrected at once does not show here, but in the reaction time.",
 };
 
 export const TARGET_BLIND_SECONDS_TOTAL: CounterDefinition<"target"> = {

@@ -245,10 +245,12 @@ export class ServiceMetrics implements ServiceListener, MetricsSource {
     account.corrected(before.verdict, reactionMs, this.#now());
   }
 
-  #fail(name: string, { failures }: Target, reason: string): void {
-    failures.add(reason);
+  #fail(name: string, target: Target, reason: string): void {
+    target.failures.add(reason);
     this.#instruments.add(FAILURES_TOTAL, { target: name, reason });
     if (isOfInstall(reason)) this.#instruments.add(INSTALLS_TOTAL, { way: "unknown", result: reason });
+    // A look that failed says nothing, and what was seen before it may not hold any more: the next verdict is told.
+    else this.#judge(name, target, "unknown");
   }
 
   #countTargets(): void {

@@ -64,6 +64,30 @@ async function seconds(bench: Bench): Promise<readonly (number | undefined)[]> {
   return ["blind", "stale", "unknown"].map((what) => series.get(`target_${what}_seconds_total${A}`));
 }
 
+/** The one that holds. */
+async function holds(bench: Bench): Promise<string | undefined> {
+  const series = await bench.series();
+  return VERDICTS.find((each) => series.get(`target_verdict{target="qmp:/a",verdict="${each}"}`) === 1);
+}
+
+describe("a failure", () => {
+  test("to look leaves the verdict unknown until there is one again", async () => {
+    const bench = new Bench();
+    bench.judge("accurate");
+    bench.tell({ kind: "failed", error: new Error("QEMU answered nonsense") });
+    expect(await holds(bench)).toBe("unknown");
+    bench.judge("accurate");
+    expect(await holds(bench)).toBe("accurate");
+  });
+
+  test("to install leaves what the look found", async () => {
+    const bench = new Bench();
+    bench.judge("inaccurate");
+    bench.tell({ kind: "failed", error: new ImageError("header-too-large", "x") });
+    expect(await holds(bench)).toBe("inaccurate");
+  });
+});
+
 describe("time", () => {
   test("is counted from verdict to verdict, and until it is asked for", async () => {
     const bench = new Bench();
