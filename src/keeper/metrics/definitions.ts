@@ -115,7 +115,7 @@ export const TARGET_VERDICT: GaugeDefinition<"target" | "verdict"> = {
   name: `${PREFIX}target_verdict`,
   help: "1 for the verdict that holds, 0 for the four others",
   labels: ["target", "verdict"],
-  note: "`unknown` until the first look, while the target cannot be reached, and after a look that failed until one succeeds. It is the last one that was hashed: a change that was corrected at once does not show here, but in the reaction time.",
+  note: "`unknown` until the first look, while the target cannot be reached, and after a look that failed until one succeeds. It is the last one that was hashed; after an install, which was read back, `accurate` until the image has been hashed again. A change that was corrected before there was a verdict on it does not show here, but in the reaction time.",
 };
 
 export const TARGET_BLIND_SECONDS_TOTAL: CounterDefinition<"target"> = {
@@ -146,7 +146,7 @@ export const TARGET_UNKNOWN_SECONDS_TOTAL: CounterDefinition<"target"> = {
 export const TARGET_MISSING_BYTES: GaugeDefinition<"target"> = {
   type: "gauge",
   name: `${PREFIX}target_missing_bytes`,
-  help: "Memory that the target has and a dump would lack, at the last verdict",
+  help: "Memory that the target has and a dump would lack, at the last verdict or install",
   unit: "bytes",
   labels: ["target"],
 };
@@ -154,7 +154,7 @@ export const TARGET_MISSING_BYTES: GaugeDefinition<"target"> = {
 export const TARGET_STALE_BYTES: GaugeDefinition<"target"> = {
   type: "gauge",
   name: `${PREFIX}target_stale_bytes`,
-  help: "Memory that the header describes and the target does not have, at the last verdict",
+  help: "Memory that the header describes and the target does not have, at the last verdict or install",
   unit: "bytes",
   labels: ["target"],
 };
@@ -162,14 +162,14 @@ export const TARGET_STALE_BYTES: GaugeDefinition<"target"> = {
 export const TARGET_MISSING_CPUS: GaugeDefinition<"target"> = {
   type: "gauge",
   name: `${PREFIX}target_missing_cpus`,
-  help: "CPUs that the target has and whose registers a dump would lack, at the last verdict",
+  help: "CPUs that the target has and whose registers a dump would lack, at the last verdict or install",
   labels: ["target"],
 };
 
 export const TARGET_WARNINGS: GaugeDefinition<"target"> = {
   type: "gauge",
   name: `${PREFIX}target_warnings`,
-  help: "Things that would spoil the dump although the header is true, at the last verdict",
+  help: "Things that would spoil the dump although the header is true, at the last verdict or install",
   labels: ["target"],
   note: "`audit TARGET` says them in words; a capture kernel without acpi_no_memhotplug is one.",
 };

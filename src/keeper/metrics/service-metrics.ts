@@ -1,7 +1,7 @@
 /** Listens to a service, and has its metrics: what holds now, and what has been counted. */
 import { bytesWritten } from "../../image/plan.ts";
 import type { RangeSet } from "../../layout/range-set.ts";
-import { type Audit, isCorrectable, type Verdict } from "../audit.ts";
+import { type Audit, type CpuAudit, isCorrectable, type Verdict } from "../audit.ts";
 import type { InstallReport } from "../install.ts";
 import type { ServiceEvent, ServiceListener, TargetEvent } from "../service-event.ts";
 import {
@@ -31,6 +31,7 @@ import {
   WRITTEN_BYTES_TOTAL,
 } from "./definitions.ts";
 import { Instruments } from "./instruments.ts";
+import { ownProcess, type ProcessFigures } from "./process-figures.ts";
 import { adoptReason, failureReason, isOfInstall } from "./reasons.ts";
 import { TargetAccount } from "./target-account.ts";
 
@@ -61,15 +62,6 @@ export interface JournalLag {
   readonly lost: number;
   /** Installs that did not wait for the disk any longer, since then. */
   readonly late: number;
-}
-
-/** What is known of the process itself. */
-export interface ProcessFigures {
-  /** Wall clock, ms since 1970. */
-  readonly startedAt: number;
-  /** User and system, microseconds since it began. */
-  cpuMicroseconds(): number;
-  residentBytes(): number;
 }
 
 export interface ServiceMetricsOptions {
@@ -163,6 +155,7 @@ export class ServiceMetrics implements ServiceListener, MetricsSource {
         break;
       case "installed":
         this.#count(target, event.before, event.installed, event.reactionMs);
+        this.#corrected(name, target, event.before);
         break;
       case "failed":
         this.#fail(name, target, failureReason(event.error));
@@ -217,9 +210,7 @@ export class ServiceMetrics implements ServiceListener, MetricsSource {
     const labels = { target: name };
     this.#instruments.set(TARGET_MISSING_BYTES, labels, bytesOf(audit.missing));
     this.#instruments.set(TARGET_STALE_BYTES, labels, bytesOf(audit.stale));
-    const { present, described, missing } = audit.cpus;
-    const lacking = audit.image ? Math.max(missing.length, present - described, 0) : 0;
-    this.#instruments.set(TARGET_MISSING_CPUS, labels, lacking);
+    this.#instruments.set(TARGET_MISSING_CPUS, labels, audit.image ? lackingCpus(audit.cpus) : 0);
     this.#instruments.set(TARGET_WARNINGS, labels, audit.warnings.length);
     const { image } = audit;
     if (!image || audit.cpus.unknown === undefined || !isCorrectable(image)) {
@@ -243,6 +234,19 @@ export class ServiceMetrics implements ServiceListener, MetricsSource {
     if (reactionMs === undefined || !(reactionMs >= 0)) return;
     this.#instruments.observe(REACTION_SECONDS, reactionMs / 1000);
     account.corrected(before.verdict, reactionMs, this.#now());
+  }
+
+  /**
+   * What an install left. It was read back, and where it is worth a verdict of its own that comes once the image has
+   * been hashed, which may have to wait; until then what was wrong before is not wrong any more.
+   */
+  #corrected(name: string, target: Target, { verdict, cpus }: Audit): void {
+    const labels = { target: name };
+    const lacking = cpus.unknown === undefined ? 0 : lackingCpus(cpus);
+    this.#judge(name, target, lacking > 0 ? verdict : "accurate");
+    this.#instruments.set(TARGET_MISSING_BYTES, labels, 0);
+    this.#instruments.set(TARGET_STALE_BYTES, labels, 0);
+    this.#instruments.set(TARGET_MISSING_CPUS, labels, lacking);
   }
 
   #fail(name: string, target: Target, reason: string): void {
@@ -282,18 +286,12 @@ function wayOf({ writes }: InstallReport): "in-place" | "move" {
   return writes.some(({ what }) => what === "command-line") ? "move" : "in-place";
 }
 
+/** CPUs that are there and have no note. */
+function lackingCpus({ present, described, missing }: CpuAudit): number {
+  return Math.max(missing.length, present - described, 0);
+}
+
 /** As a double has it: 2^53 bytes are 8 PiB. */
 function bytesOf(ranges: RangeSet): number {
   return Number(ranges.bytes);
-}
-
-function ownProcess(): ProcessFigures {
-  return {
-    startedAt: Date.now() - process.uptime() * 1000,
-    cpuMicroseconds: () => {
-      const { user, system } = process.cpuUsage();
-      return user + system;
-    },
-    residentBytes: () => process.memoryUsage.rss(),
-  };
 }

@@ -177,6 +177,32 @@ describe("installs", () => {
     expect(series.get("reaction_seconds_count")).toBe(3);
   });
 
+  test("leave nothing wrong, before a hash has borne that out", async () => {
+    const bench = new Bench();
+    const wrong = { image: image(), missing: gibibytes(3), stale: gibibytes(1) };
+    bench.judge("inaccurate", wrong);
+    bench.now += 1000;
+    bench.tell(installed({ before: audit("inaccurate", wrong), reactionMs: undefined }));
+    bench.now += 60_000;
+    expect(await holds(bench)).toBe("accurate");
+    const series = await bench.series();
+    expect(series.get(`target_missing_bytes${A}`)).toBe(0);
+    expect(series.get(`target_stale_bytes${A}`)).toBe(0);
+    expect(series.get(`target_stale_seconds_total${A}`)).toBe(1);
+    bench.judge("broken");
+    expect(await holds(bench)).toBe("broken");
+  });
+
+  test("leave CPUs lacking whose notes nobody knows", async () => {
+    const bench = new Bench();
+    const cpus = { ...audit("inaccurate").cpus, present: 6, unknown: "no kernel was found" };
+    bench.judge("inaccurate", { image: image(), missing: gibibytes(3), cpus });
+    bench.tell(installed({ before: audit("inaccurate", { image: image(), missing: gibibytes(3), cpus }) }));
+    expect(await holds(bench)).toBe("inaccurate");
+    expect(await bench.value(`target_missing_bytes${A}`)).toBe(0);
+    expect(await bench.value(`target_missing_cpus${A}`)).toBe(4);
+  });
+
   test("that fail are counted by why, and so are looks, which are no installs", async () => {
     const bench = new Bench();
     const fail = (kind: ImageErrorKind): void =>
