@@ -153,13 +153,19 @@ export class LibvirtSession implements QmpSession {
     return this.#resultOf(command, await this.#ask(command, line, "line", timeoutMs));
   }
 
-  /** A command of libvirt's own. A guest that stands still is resumed also where our virsh, or libvirt itself, went away. */
+  /**
+   * A command of libvirt's own. Where our virsh, or libvirt itself, goes away meanwhile, the guest is resumed by another
+   * one: it stands still because of us, or is about to.
+   */
   async #runOwn(command: string, own: string, timeoutMs: number): Promise<void> {
+    const wasOpen = this.isOpen;
     try {
       await this.#ask(command, virshLine(own, this.domain.id), "nothing", timeoutMs);
     } catch (error) {
-      if (!(command === "cont" && error instanceof QmpClosedError) || this.#isOver) throw error;
-      await this.#resumeAnyhow(Math.min(timeoutMs, RESUME_RETRY_MS), error);
+      if (!(error instanceof QmpClosedError) || this.#isOver) throw error;
+      // What was not sent has stopped nothing.
+      if (command === "cont" || wasOpen) await this.#resumeAnyhow(RESUME_RETRY_MS, error);
+      if (command !== "cont") throw error;
     }
   }
 

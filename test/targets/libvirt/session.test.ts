@@ -259,6 +259,23 @@ describe("a guest that stands still", () => {
     },
   );
 
+  it("runs again when virsh is killed as it stops the guest", async () => {
+    const { session, fake } = await open({
+      answer: ([command], virsh) => {
+        if (command === "suspend") process.kill(virsh.pid, "SIGKILL");
+        return undefined;
+      },
+    });
+    const guest = await QemuGuest.over(session);
+    let worked = false;
+    const pause = guest.pausedDuring(async () => void (worked = true));
+    expect(await failure(pause)).toMatchObject({ machineLost: true });
+    expect(worked).toBe(false);
+    expect(fake.guest.log.slice(-2)).toEqual(["stop", "cont"]);
+    expect(fake.guest.state.running).toBe(true);
+    await guest.close();
+  });
+
   it("runs again where libvirt was away for a while", async () => {
     let away = false;
     const { session, fake } = await open({
