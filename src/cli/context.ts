@@ -18,6 +18,8 @@ export interface Context {
   readonly args?: readonly string[] | undefined;
   /** Runs another command line with other surroundings, to its end; set by `run`. */
   readonly run?: ((args: readonly string[], context: Context) => Promise<number>) | undefined;
+  /** Of the program; set by `run`. */
+  readonly version?: string | undefined;
   /** The machine of a keeper that has it open, in place of one that would be opened: the command came from elsewhere. */
   readonly machine?: (() => Promise<ServedMachine>) | undefined;
   /** The journal of that keeper, where it has one. */

@@ -8,6 +8,7 @@ import type { Verdict } from "../keeper/audit.ts";
 import { FullLoadError } from "../keeper/inside.ts";
 import { JournalReadError } from "../keeper/journal/read.ts";
 import { isLoss } from "../keeper/machine.ts";
+import { ListenError } from "../keeper/metrics/listen-address.ts";
 import { PlugSizeError, UnfinishedPlugError } from "../keeper/plug.ts";
 import { UnfinishedRemovalError, UnknownDeviceError } from "../keeper/unplug.ts";
 import { ServiceConfigError } from "../keeper/service/config.ts";
@@ -88,6 +89,7 @@ const MISTAKES: readonly LibvirtErrorKind[] = ["no-virsh", "remote", "not-qemu",
 export function exitOfError(error: unknown): number {
   if (error instanceof UsageError || error instanceof TargetError || error instanceof HeaderFileError)
     return EXIT.usage;
+  if (error instanceof ListenError) return EXIT.usage;
   if (error instanceof SimulationError || error instanceof ResultsError) return EXIT.usage;
   if (error instanceof JournalReadError)
     return error.cause === undefined || isMissingFile(error.cause) ? EXIT.usage : EXIT.unknown;

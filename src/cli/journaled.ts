@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { Option } from "commander";
 import { journalFileName } from "../keeper/journal/files.ts";
 import { Journal } from "../keeper/journal/journal.ts";
+import type { JournalConfig } from "../keeper/service/config.ts";
 import type { ResumableMachine } from "../keeper/machine.ts";
 import { recoverFromJournal } from "../keeper/recover.ts";
 import { PauseWatcher } from "../targets/qemu/pause-watcher.ts";
@@ -32,9 +33,21 @@ export async function withJournal<T>(
   work: (journal: Journal | undefined) => Promise<T>,
 ): Promise<T> {
   if (context.journal || directory === undefined) return await work(context.journal);
-  pauseWatcher(context, directory);
-  await using journal = await Journal.open({ directory, sha256: nodeSha256, say: context.say });
+  await using journal = await openJournalIn(context, { directory });
   return await work(journal);
+}
+
+/** Opens a journal for this process, and lets the watcher know of it. Close it. */
+export async function openJournalIn(context: Context, options: JournalConfig): Promise<Journal> {
+  pauseWatcher(context, options.directory);
+  const { directory, maxBytes, files } = options;
+  return await Journal.open({
+    directory,
+    sha256: nodeSha256,
+    say: context.say,
+    ...(maxBytes !== undefined && { maxBytes }),
+    ...(files !== undefined && { files }),
+  });
 }
 
 /** To be called when `machine` has been opened to be changed: finishes what a keeper before us has left. */

@@ -31,6 +31,8 @@ import { hintsOf, type ReachOptions, type RootOptions, type WhereOptions } from 
 export interface KeepOptions extends WhereOptions, GivenCapture, RootOptions, ReachOptions {
   readonly config?: string;
   readonly journal?: string;
+  readonly listen?: string;
+  readonly textfile?: string;
   readonly once?: true;
   readonly dryRun?: true;
   readonly install?: true;

@@ -1,31 +1,56 @@
 /** `keep` of many targets: a service that waits for guests, and ends only when it is told to. */
 import { readFile } from "node:fs/promises";
-import { Keeper } from "../keeper/keeper.ts";
+import { Heartbeat } from "../keeper/heartbeat.ts";
+import { Keeper, type Updated } from "../keeper/keeper.ts";
+import type { Machine } from "../keeper/machine.ts";
+import type { InstallLog } from "../keeper/install-log.ts";
+import type { Journal } from "../keeper/journal/journal.ts";
 import type { ServiceListener } from "../keeper/service-event.ts";
-import { parseServiceConfig, type ServiceConfig, ServiceConfigError } from "../keeper/service/config.ts";
+import {
+  type JournalConfig,
+  parseServiceConfig,
+  type ServiceConfig,
+  ServiceConfigError,
+} from "../keeper/service/config.ts";
 import { Service } from "../keeper/service/service.ts";
 import { named, type TargetSource } from "../keeper/service/source.ts";
 import { serviceJson, serviceText } from "../report/service.ts";
 import { nodeSha256 } from "../targets/sha256.ts";
 import { isPattern, socketSource } from "../targets/qemu/socket-source.ts";
+import {
+  openServiceManager,
+  type ServiceManager,
+  startWatchdog,
+} from "../targets/systemd/service-manager.ts";
 import { LOCAL, parseTarget, TargetError } from "../targets/target.ts";
 import type { Context } from "./context.ts";
 import { openControl } from "./control.ts";
-import { EXIT, UsageError } from "./exit.ts";
+import { EXIT } from "./exit.ts";
+import { openJournalIn, openRecovered } from "./journaled.ts";
 import { openTarget } from "./machine.ts";
+import type { ReachOptions } from "./options.ts";
+import { type MetricsSettings, openMetrics } from "./open-metrics.ts";
 
 /** What a service is started with. */
-export interface ServiceSettings {
+export interface ServiceSettings extends MetricsSettings, ReachOptions {
   readonly config?: string | undefined;
+  /** Directory of the journal. */
+  readonly journal?: string | undefined;
   readonly json?: true | undefined;
 }
 
+/** Where targets are open, one of them is looked at at least this often, ms: far more than any limit of a look. */
+const LOOKS_LIMIT_MS = 120_000;
 /** From SIGTERM on, ms; 2 s are promised, and the process has to end too. */
 const STOP_LIMIT_MS = 1200;
 
 /** Whether `targets` are kept as a service: lost guests are waited for, and others may come. */
-export function isService(targets: readonly string[], config: string | undefined): boolean {
-  return config !== undefined || targets.length > 1 || targets.some(isPatternTarget);
+export function isService(
+  targets: readonly string[],
+  { config, listen, textfile }: ServiceSettings,
+): boolean {
+  const wanted = [config, listen, textfile].some((each) => each !== undefined);
+  return wanted || targets.length > 1 || targets.some(isPatternTarget);
 }
 
 function isPatternTarget(target: string): boolean {
@@ -50,11 +75,26 @@ export async function keepService(
 ): Promise<number> {
   const { say, signal } = context;
   const config = await readConfig(settings.config);
-  const listeners = await openListeners(context, config, settings);
+  using manager = await openServiceManager();
+  const looks = new Heartbeat(LOOKS_LIMIT_MS);
+  const notAlive = (): string | undefined =>
+    service.targets.some(({ state }) => state === "watched") ? looks.notAlive() : (looks.beat(), undefined);
+  const wanted = { listen: settings.listen ?? config.listen, textfile: settings.textfile ?? config.textfile };
+  await using journal = await openJournal(context, settings.journal, config.journal);
+  await using metrics = await openMetrics(wanted, {
+    version: context.version ?? "unknown",
+    say,
+    notAlive,
+    ...(journal && { journalLag: () => journal.lag }),
+  });
+  const listeners = [printer(context, settings), ...(journal ? [journal] : []), ...metrics.listeners];
   const service = new Service({
-    open: async (target, options) => await openTarget(context, target, options),
+    open: async (target, options) =>
+      await openRecovered(context, target, journal, async () =>
+        openTarget(context, target, options, "change", settings),
+      ),
     source: (written) => sourceOf(written, say),
-    makeKeeper: (_, machine) => new Keeper(machine, nodeSha256),
+    makeKeeper: (target, machine) => new BeatingKeeper(machine, looks, journal?.installLog(target)),
     listeners,
     onTrouble: say,
     lookEveryMs: lookEveryOf(config),
@@ -62,38 +102,68 @@ export async function keepService(
   const keep = ({ targets: more, lookEverySeconds }: ServiceConfig): void =>
     service.keep([...targets, ...more], lookEverySeconds && lookEverySeconds * 1000);
   keep(config);
-  const control = await openControl(context, {
-    targets: () => service.targets,
-    kept: (target) => service.kept(target),
-  });
-  using _ = settings.config === undefined ? undefined : rereads(context, settings.config, config, keep);
+  const control = await openControl(
+    { ...context, journal },
+    {
+      targets: () => service.targets,
+      kept: (target) => service.kept(target),
+    },
+  );
+  metrics.discovered(() => service.targets.map(({ target }) => target));
+  using _ =
+    settings.config === undefined ? undefined : rereads(context, settings.config, config, keep, manager);
+  await manager.ready(statusOf(service));
+  const watchdog = startWatchdog(manager, notAlive, say);
   await new Promise<void>((resolve) => {
     signal.addEventListener("abort", () => resolve(), { once: true });
     if (signal.aborted) resolve();
   });
+  watchdog[Symbol.dispose]();
+  await manager.stopping("Lets go of its guests");
   // Commands first: they work on what is let go of then.
   const [late] = await Promise.all([service.stop(STOP_LIMIT_MS), control?.[Symbol.asyncDispose]()]);
   if (late.length > 0) say(`Not ended in time, and left as they are: ${late.join(", ")}`);
   return EXIT.interrupted;
 }
 
-/** Who hears of what happens. Journal and metrics belong here. */
-async function openListeners(
+/** What `systemctl status` shows. */
+function statusOf(service: Service): string {
+  return `Keeps ${service.targets.length} targets`;
+}
+
+/** Tells of each look that it came to an end, whatever it came to. */
+class BeatingKeeper extends Keeper {
+  readonly #looks: Heartbeat;
+
+  constructor(machine: Machine, looks: Heartbeat, log: InstallLog | undefined) {
+    super(machine, nodeSha256, {}, log);
+    this.#looks = looks;
+  }
+
+  override async update(): Promise<Updated> {
+    try {
+      return await super.update();
+    } finally {
+      this.#looks.beat();
+    }
+  }
+}
+
+/** The journal that is wanted: by option, else by configuration. @throws {JournalBusyError} where another keeper writes it. */
+async function openJournal(
   context: Context,
-  config: ServiceConfig,
-  { json }: ServiceSettings,
-): Promise<readonly ServiceListener[]> {
-  const unknown = (["listen", "textfile", "journal"] as const).filter((name) => config[name] !== undefined);
-  if (unknown.length > 0)
-    throw new UsageError(
-      `${unknown.join(", ")}: this version has no metrics and no journal yet; leave it out`,
-    );
-  return [
-    {
-      onEvent: (event) =>
-        context.print(json ? `${JSON.stringify(serviceJson(event))}\n` : serviceText(event)),
-    },
-  ];
+  directory: string | undefined,
+  config: JournalConfig | undefined,
+): Promise<Journal | undefined> {
+  const options = directory === undefined ? config : { directory };
+  return options && (await openJournalIn(context, options));
+}
+
+/** People, or programs, who read what is printed. */
+function printer(context: Context, { json }: ServiceSettings): ServiceListener {
+  return {
+    onEvent: (event) => context.print(json ? `${JSON.stringify(serviceJson(event))}\n` : serviceText(event)),
+  };
 }
 
 function lookEveryOf({ lookEverySeconds }: ServiceConfig): number | undefined {
@@ -120,9 +190,12 @@ function rereads(
   path: string,
   first: ServiceConfig,
   keep: (config: ServiceConfig) => void,
+  manager: ServiceManager,
 ): Disposable | undefined {
   let reading = Promise.resolve();
   const reread = async (): Promise<void> => {
+    await manager.reloading();
+    let status = "Read its configuration again";
     try {
       const config = await readConfig(path);
       keep(config);
@@ -138,8 +211,12 @@ function rereads(
       const why = error instanceof Error ? error.message : String(error);
       const known = error instanceof ServiceConfigError ? why : `${path}: ${why}`;
       context.say(`Refused, and the configuration before is kept: ${known}`);
+      status = `Refused: ${known}`;
     }
+    await manager.ready(status);
   };
   // One after the other: two signals in a row must not end with the older file.
-  return context.onHangup?.(() => void (reading = reading.then(reread)));
+  return context.onHangup?.(() => {
+    reading = reading.then(reread).catch((error: unknown) => context.say(String(error)));
+  });
 }

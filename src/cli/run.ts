@@ -11,6 +11,7 @@ export async function run(args: readonly string[], surroundings: Context, versio
   const context: Context = {
     ...surroundings,
     args,
+    version,
     run: async (others, theirs) => await run(others, theirs, version),
   };
   const program = await buildProgram(context, version, (wanted) => (code = wanted), args[0]);

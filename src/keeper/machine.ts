@@ -23,7 +23,7 @@ export interface Machine {
    */
   paused<T>(work: () => Promise<T>): Promise<PausedWork<T>>;
   /** Whether it runs now; a machine that nobody can have stopped need not say. */
-  isRunning?(): Promise<boolean>;
+  isRunning?(): Promise<boolean | undefined>;
 }
 
 /** A machine that may be found standing still because of a pause that was never ended. */

@@ -31,6 +31,11 @@ export function keepCommand(context: Context, exit: (code: number) => void): Com
       "--config <file>",
       "keep what is listed in this JSON file too, and read it again on SIGHUP: targets, lookEverySeconds",
     )
+    .option(
+      "--listen <[host:]port>",
+      "service only: serve /metrics, /healthz and /readyz there; a port alone is loopback's",
+    )
+    .option("--textfile <file>", "service only: write the metrics there for the node exporter, every 15 s")
     .option("--once", "look once, install the difference, verify, and end")
     .addOption(headerAddressOption())
     .addOption(crashMemoryOption())
@@ -52,7 +57,7 @@ export function keepCommand(context: Context, exit: (code: number) => void): Com
       const [target] = targets;
       if (target === undefined && options.config === undefined)
         throw new UsageError("error: missing required argument 'target' (or --config FILE)");
-      if (target === undefined || isService(targets, options.config)) {
+      if (target === undefined || isService(targets, options)) {
         refuseSingleOptions(options);
         exit(await keepService(context, targets, options));
         return;
@@ -86,8 +91,8 @@ export function keepCommand(context: Context, exit: (code: number) => void): Com
 }
 
 const SERVICE_HELP = `
-One plain TARGET is kept until its guest ends (exit code 128). Several, a pattern such as 'qmp:/run/guests/*.sock', or
---config make a service: guests that end are waited for, others are taken in as they come, and only SIGTERM or Ctrl-C
+One plain TARGET is kept until its guest ends (exit code 128). Several, a pattern such as 'qmp:/run/guests/*.sock',
+--config, --listen or --textfile make a service: guests that end are waited for, others are taken in as they come, and only SIGTERM or Ctrl-C
 ends it. While a guest is kept, audit, inspect, plug and unplug of it are carried out by its keeper.
 `;
 

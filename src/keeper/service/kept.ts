@@ -58,6 +58,10 @@ export class Kept implements Machine {
     }
   }
 
+  async isRunning(): Promise<boolean | undefined> {
+    return await this.machine.isRunning?.();
+  }
+
   /** Waits until the machine does not stand still by us. */
   async pauseEnded(): Promise<void> {
     await this.#pause?.catch(() => undefined);
@@ -142,6 +146,10 @@ export class Lease implements ServedMachine {
 
   now(): number | undefined {
     return this.#kept.machine.now();
+  }
+
+  async isRunning(): Promise<boolean | undefined> {
+    return await this.#kept.isRunning();
   }
 
   async isStopped(): Promise<boolean> {
