@@ -16,6 +16,7 @@ import { Service } from "../keeper/service/service.ts";
 import { named, type TargetSource } from "../keeper/service/source.ts";
 import { serviceJson, serviceText } from "../report/service.ts";
 import { nodeSha256 } from "../targets/sha256.ts";
+import { domainSource } from "../targets/libvirt/domain-source.ts";
 import { isPattern, socketSource } from "../targets/qemu/socket-source.ts";
 import {
   openServiceManager,
@@ -53,8 +54,9 @@ export function isService(
   return wanted || targets.length > 1 || targets.some(isPatternTarget);
 }
 
+/** Whether it stands for machines that come and go. */
 function isPatternTarget(target: string): boolean {
-  return target.startsWith("qmp:") && isPattern(target.slice("qmp:".length));
+  return target === "libvirt:*" || (target.startsWith("qmp:") && isPattern(target.slice("qmp:".length)));
 }
 
 /** Where the targets that `written` stands for come from. @throws {TargetError} where it cannot be understood. */
@@ -64,6 +66,7 @@ export function sourceOf(written: string, say: (line: string) => void): TargetSo
       "A service keeps guests from outside, and local is kept from inside: run keep local beside it, as a service of its own",
     );
   const target = parseTarget(written);
+  if (target.kind === "libvirt-all") return domainSource({ onTrouble: say });
   return target.kind === "qmp" ? socketSource(target.path, { onTrouble: say }) : named(written);
 }
 

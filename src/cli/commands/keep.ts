@@ -91,7 +91,7 @@ export function keepCommand(context: Context, exit: (code: number) => void): Com
 }
 
 const SERVICE_HELP = `
-One plain TARGET is kept until its guest ends (exit code 128). Several, a pattern such as 'qmp:/run/guests/*.sock',
+One plain TARGET is kept until its guest ends (exit code 128). Several, a pattern such as 'qmp:/run/guests/*.sock' or 'libvirt:*',
 --config, --listen or --textfile make a service: guests that end are waited for, others are taken in as they come, and only SIGTERM or Ctrl-C
 ends it. While a guest is kept, audit, inspect, plug and unplug of it are carried out by its keeper.
 `;
