@@ -93,6 +93,8 @@ export class AccuracyQuestion {
     }
     if (entry.entry === "started") this.#aliveEveryMs = Math.max(1000, entry.aliveEveryMs);
     this.#count(entry);
+    // Its last millisecond is still the keeper's: the entry before may be of the same one.
+    if (entry.entry === "stopped" && at === this.#time) this.#moment(entry, entry.up, 0);
     this.#learn(entry);
     this.#last = entry;
   }
@@ -131,7 +133,7 @@ export class AccuracyQuestion {
 
   /** A writer's last entry: nothing is known of what comes after it. */
   #instant(last: Entry): void {
-    if (Date.parse(last.at) === this.#time) this.#moment(last, last.up, 0);
+    if (last.entry !== "stopped" && Date.parse(last.at) === this.#time) this.#moment(last, last.up, 0);
   }
 
   #moment({ writer }: Entry, up: number, passed: number): void {

@@ -174,6 +174,17 @@ describe("nobody watches", () => {
     expect(ask(KILLED, clock).answer).toBe(answer);
   });
 
+  test("a keeper's last moment is its own, also where all it said was in it", () => {
+    const once = story("1.1", [
+      [0, 0, started],
+      [1, 1, verdict("accurate")],
+      [1, 1, { entry: "stopped" }],
+    ]);
+    expect(ask(once, 1)).toMatchObject({ answer: "accurate", moments: 1 });
+    expect(ask(once, 2).answer).toBe("unknown");
+    expect(ask(KILLED, 340).answer).toBe("accurate");
+  });
+
   test("it is said between what", () => {
     expect(ask(KILLED, 100).reason).toBe(
       "no keeper was watching then: nothing between 2026-11-29T05:00:30.000Z and 2026-11-29T05:05:00.000Z",
