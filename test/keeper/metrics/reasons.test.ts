@@ -56,14 +56,7 @@ test.each([
 
 test("the names by which classes are known are those that instances carry", () => {
   // What `named` assumes of the classes that it does not construct.
-  for (const type of [
-    RunStateError,
-    GdbError,
-    GuestMemoryError,
-    PmemsaveError,
-    RamFileError,
-    FlatViewError,
-  ])
+  for (const type of [RunStateError, GdbError, GuestMemoryError, PmemsaveError, RamFileError, FlatViewError])
     expect(type.toString()).toContain(`name = "${type.name}"`);
 });
 
