@@ -104,7 +104,7 @@ export async function keepService(
   });
   const keep = ({ targets: more, lookEverySeconds }: ServiceConfig): void =>
     service.keep([...targets, ...more], lookEverySeconds && lookEverySeconds * 1000);
-  keep(config);
+  // Whoever sees a target in what is printed may ask for it, or send a SIGHUP, at once.
   const control = await openControl(
     { ...context, journal },
     {
@@ -112,9 +112,10 @@ export async function keepService(
       kept: (target) => service.kept(target),
     },
   );
-  metrics.discovered(() => service.targets.map(({ target }) => target));
   using _ =
     settings.config === undefined ? undefined : rereads(context, settings.config, config, keep, manager);
+  keep(config);
+  metrics.discovered(() => service.targets.map(({ target }) => target));
   await manager.ready(statusOf(service));
   const watchdog = startWatchdog(manager, notAlive, say);
   await new Promise<void>((resolve) => {

@@ -36,7 +36,7 @@ StandardError=append:${OUT}/log
 const reason = existsSync(QEMU) ? await noSystemdMachine() : `${QEMU} is not installed`;
 
 describe.skipIf(reason)(`QEMUs under the unit${reason ? ` (skipped: ${reason})` : ""}`, () => {
-  test("of another user are opened, locked, paused and written to, by their files or their gdbstub", async () => {
+  test("of another user are opened, locked, paused and written to, by their files, in their memory and by their gdbstub", async () => {
     const sockets = Object.keys(GUESTS).map(socketOf);
     await using machine = await SystemdMachine.boot({
       units: {
@@ -67,9 +67,12 @@ ls /run/kdump-hotplug-memory >${OUT}/left
     await machine.done(110_000);
     expect(await machine.read("log").catch(() => "")).toBe("");
     expect(JSON.parse(await machine.read("result.json"))).toEqual({
-      [socketOf("memfd")]: "shared-file: 1,2,3",
-      [socketOf("file")]: "shared-file: 1,2,3",
-      [socketOf("plain")]: "gdbstub: 1,2,3",
+      [`${socketOf("memfd")} auto`]: "shared-file: 1,2,3",
+      [`${socketOf("memfd")} gdb`]: "gdbstub: 1,2,3",
+      [`${socketOf("file")} auto`]: "shared-file: 1,2,3",
+      [`${socketOf("file")} gdb`]: "gdbstub: 1,2,3",
+      [`${socketOf("plain")} auto`]: "process-memory: 1,2,3",
+      [`${socketOf("plain")} gdb`]: "gdbstub: 1,2,3",
     });
     expect(await machine.read("left")).toBe("");
   }, 130_000);

@@ -198,7 +198,7 @@ test("after a failure the verdict is told again, though it is the one before: wh
   };
   target.add(slots(0));
   target.tell();
-  await until("it is told again", async () => (await kinds()).at(-1) === "verdict" && writes > 1);
+  await until("it is told again", async () => writes > 1 && (await kinds()).at(-1) === "verdict");
   stop.abort();
   await watching;
   await journal.close();

@@ -15,7 +15,7 @@ const { loadSystemCalls } = await room("targets/local/system-calls");
 const { descriptorLinks, findQemuProcesses, mappingsOf } = await room("targets/qemu/qemu-process");
 const { KeeperLock } = await room("targets/qemu/keeper-lock");
 const { makePrivateDir } = await room("targets/qemu/private-dir");
-const { SharedBlock } = await room("targets/qemu/shared-block");
+const { RamFile } = await room("targets/qemu/ram-file");
 const { ServiceMetrics } = await room("keeper/metrics/service-metrics");
 const { startMetricsServer } = await room("keeper/metrics/server");
 const { TextfileWriter } = await room("keeper/metrics/textfile");
@@ -62,7 +62,7 @@ await attempt("find the file behind its RAM", async () => {
   ram = links.find(({ target }) => target === mapping.path).path;
 });
 await attempt("write to its RAM and read it back", async () => {
-  const block = SharedBlock.open(ram, 0n);
+  const block = RamFile.open(ram, 0n);
   block.write(4096n, Uint8Array.of(1, 2, 3));
   const bytes = new Uint8Array(3);
   block.read(4096n, bytes);
