@@ -7,7 +7,6 @@ const ALONE = [
   "campaign",
   "keep",
   "lab-interrupt",
-  "libvirt",
   "loaded-image",
   "policies",
   "qemu-memory",
