@@ -5,36 +5,31 @@ import type { TargetEvent } from "../keeper/service-event.ts";
 import { watch, type WatchEvent } from "../keeper/watch.ts";
 import { OUTSIDE_INSTALLS } from "../report/watch.ts";
 import { nodeSha256 } from "../targets/sha256.ts";
+import { withChangedMachine } from "./changed-machine.ts";
 import type { Context } from "./context.ts";
 import { openControl } from "./control.ts";
-import { recover, withJournal } from "./journaled.ts";
 import { eventPrinter, type KeepOptions } from "./keep-local.ts";
-import { withMachine } from "./machine.ts";
 import { hintsOf } from "./options.ts";
 
 /** Returns when it was interrupted. @throws what says that the guest was lost. */
 export async function keepForeground(context: Context, target: string, options: KeepOptions): Promise<void> {
-  await withJournal(context, options.journal, async (journal) => {
-    await withMachine(context, target, "change", options, async (machine) => {
-      await recover(context, target, machine, journal);
-      const kept = new Kept(machine);
-      await using _ = await openControl(
-        { ...context, journal },
-        {
-          targets: () => [{ target, state: "watched" }],
-          kept: (name) => (name === target ? kept : undefined),
-        },
-      );
-      const log = journal?.installLog(target);
-      const keeper = inTurns(kept, new Keeper(kept, nodeSha256, hintsOf(options), log));
-      const print = eventPrinter(context, target, options, OUTSIDE_INSTALLS);
-      const tell = (event: TargetEvent): void => journal?.onEvent({ target, at: Date.now(), event });
-      const onEvent = (event: WatchEvent): void => {
-        tell(event);
-        print(event);
-      };
-      tell({ kind: "found" });
-      await watch(machine, keeper, { onEvent, signal: context.signal });
-    });
+  await withChangedMachine(context, target, options, async (machine, { journal, log }) => {
+    const kept = new Kept(machine);
+    await using _ = await openControl(
+      { ...context, journal },
+      {
+        targets: () => [{ target, state: "watched" }],
+        kept: (name) => (name === target ? kept : undefined),
+      },
+    );
+    const keeper = inTurns(kept, new Keeper(kept, nodeSha256, hintsOf(options), log));
+    const print = eventPrinter(context, target, options, OUTSIDE_INSTALLS);
+    const tell = (event: TargetEvent): void => journal?.onEvent({ target, at: Date.now(), event });
+    const onEvent = (event: WatchEvent): void => {
+      tell(event);
+      print(event);
+    };
+    tell({ kind: "found" });
+    await watch(machine, keeper, { onEvent, signal: context.signal });
   });
 }

@@ -109,3 +109,19 @@ test("times", () => {
   for (const text of ["", "now", "5", "2026-13-01", "2026-11-29T25:00Z", "2026-11-29T05:10:00Zx"])
     expect(() => parseTime(text)).toThrow("expected a time");
 });
+
+test("what plug and unplug install is put down too", async () => {
+  await using other = await Place.make();
+  const kinds = async (...args: readonly string[]): Promise<readonly string[]> => {
+    const { code, stderr } = await ended(...args, "--journal", other.directory);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    const entries = (await other.entries()).map(({ entry }) => entry);
+    return entries.slice(entries.lastIndexOf("started") + 1);
+  };
+  const written = ["intent", "planned", "installed", "stopped"];
+  const plugged = await kinds("plug", "sim:6.1,ram=256M,crash=16M", "--memory", "128M");
+  // Before that it made room for what is to come.
+  expect(plugged.filter((entry) => written.includes(entry)).slice(-written.length)).toEqual(written);
+  const unplugged = await kinds("unplug", "sim:6.1,ram=256M,crash=16M,dimm=128M,reload", "dimm0");
+  expect(unplugged.filter((entry) => entry === "installed")).toHaveLength(1);
+});

@@ -4,13 +4,13 @@ import { Keeper } from "../../keeper/keeper.ts";
 import { reconciledJson, reconciledText } from "../../report/audit.ts";
 import { nodeSha256 } from "../../targets/sha256.ts";
 import { LOCAL, LOOK_TARGET_HELP } from "../../targets/target.ts";
+import { withChangedMachine } from "../changed-machine.ts";
 import { type Context, printJson } from "../context.ts";
 import { EXIT, exitOfVerdict, UsageError } from "../exit.ts";
-import { journalOption, recover, withJournal } from "../journaled.ts";
+import { journalOption } from "../journaled.ts";
 import { keepForeground } from "../keep-foreground.ts";
 import { keepLocal, type KeepOptions, refuseInsideOptions } from "../keep-local.ts";
 import { isService, keepService } from "../keep-service.ts";
-import { withMachine } from "../machine.ts";
 import {
   captureCommandLineOption,
   captureInitrdOption,
@@ -74,16 +74,12 @@ export function keepCommand(context: Context, exit: (code: number) => void): Com
         exit(EXIT.interrupted);
         return;
       }
-      const result = await withJournal(context, options.journal, async (journal) =>
-        withMachine(context, target, "change", options, async (machine) => {
-          await recover(context, target, machine, journal);
-          const log = journal?.installLog(target);
-          const reconciled = await new Keeper(machine, nodeSha256, hintsOf(options), log).reconcile();
-          const event = { kind: "verdict", audit: reconciled.after } as const;
-          journal?.onEvent({ target, at: Date.now(), event });
-          return reconciled;
-        }),
-      );
+      const result = await withChangedMachine(context, target, options, async (machine, { journal, log }) => {
+        const reconciled = await new Keeper(machine, nodeSha256, hintsOf(options), log).reconcile();
+        const event = { kind: "verdict", audit: reconciled.after } as const;
+        journal?.onEvent({ target, at: Date.now(), event });
+        return reconciled;
+      });
       if (options.json) printJson(context, reconciledJson(target, result));
       else context.print(reconciledText(target, result));
       exit(exitOfVerdict(result.after.verdict));

@@ -14,17 +14,17 @@ import {
 import { subjectText } from "../../report/subject.ts";
 import { nodeSha256 } from "../../targets/sha256.ts";
 import { isSimulated, TARGET_HELP } from "../../targets/target.ts";
+import { type ChangeOptions, withChangedMachine } from "../changed-machine.ts";
 import { type Context, printJson } from "../context.ts";
 import { exitOfVerdict, parts, UsageError } from "../exit.ts";
-import { journalOption, recover, withJournal } from "../journaled.ts";
-import { type OpenMachine, withMachine } from "../machine.ts";
-import { jsonOption, parseCount, parseDimmSize, type ReachOptions, throughQemuOption } from "../options.ts";
+import { journalOption } from "../journaled.ts";
+import type { OpenMachine } from "../machine.ts";
+import { jsonOption, parseCount, parseDimmSize, throughQemuOption } from "../options.ts";
 
-interface PlugOptions extends ReachOptions {
+interface PlugOptions extends ChangeOptions {
   readonly memory?: bigint;
   readonly count: number;
   readonly cpus?: number;
-  readonly journal?: string;
   readonly json?: true;
 }
 
@@ -51,15 +51,12 @@ export function plugCommand(context: Context, exit: (code: number) => void): Com
         context.print(pluggedText(dimm));
       };
       try {
-        await withJournal(context, options.journal, async (journal) => {
-          await withMachine(context, target, "change", options, async (machine) => {
-            await recover(context, target, machine, journal);
-            const keeper = new Keeper(machine, nodeSha256, {}, journal?.installLog(target));
-            while (plugged.length < count) {
-              context.signal.throwIfAborted();
-              tell(await plugOne(machine, keeper));
-            }
-          });
+        await withChangedMachine(context, target, options, async (machine, { log }) => {
+          const keeper = new Keeper(machine, nodeSha256, {}, log);
+          while (plugged.length < count) {
+            context.signal.throwIfAborted();
+            tell(await plugOne(machine, keeper));
+          }
         });
       } catch (error) {
         const unfinished = parts(error).find((part) => part instanceof UnfinishedPlugError);

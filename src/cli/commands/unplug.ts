@@ -14,12 +14,14 @@ import {
 } from "../../report/unplug.ts";
 import { nodeSha256 } from "../../targets/sha256.ts";
 import { isSimulated, TARGET_HELP } from "../../targets/target.ts";
+import { type ChangeOptions, withChangedMachine } from "../changed-machine.ts";
 import { type Context, printJson } from "../context.ts";
 import { EXIT, exitOfVerdict, parts } from "../exit.ts";
-import { type OpenMachine, withMachine } from "../machine.ts";
-import { jsonOption, parseSeconds, type ReachOptions, throughQemuOption } from "../options.ts";
+import { journalOption } from "../journaled.ts";
+import type { OpenMachine } from "../machine.ts";
+import { jsonOption, parseSeconds, throughQemuOption } from "../options.ts";
 
-interface UnplugOptions extends ReachOptions {
+interface UnplugOptions extends ChangeOptions {
   /** Milliseconds. */
   readonly wait: number;
   readonly json?: true;
@@ -32,6 +34,7 @@ export function unplugCommand(context: Context, exit: (code: number) => void): C
     .argument("<device...>", "DIMMs and CPUs, by the names that plug and audit print")
     .option("--wait <seconds>", "how long a guest may take to give up one of them", parseSeconds, 60_000)
     .addOption(throughQemuOption())
+    .addOption(journalOption())
     .addOption(jsonOption())
     .action(async (target: string, names: readonly string[], options: UnplugOptions) => {
       const outcomes: UnplugOutcome[] = [];
@@ -43,8 +46,8 @@ export function unplugCommand(context: Context, exit: (code: number) => void): C
         context.print(unpluggedText(outcome));
       };
       try {
-        await withMachine(context, target, "change", options, async (machine) => {
-          const keeper = new Keeper(machine, nodeSha256);
+        await withChangedMachine(context, target, options, async (machine, { log }) => {
+          const keeper = new Keeper(machine, nodeSha256, {}, log);
           for (const device of await devicesNamed(machine, names)) {
             context.signal.throwIfAborted();
             tell(await unplugOne(machine, keeper, device, options.wait));
