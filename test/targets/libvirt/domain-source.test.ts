@@ -14,7 +14,7 @@ function answers(...texts: readonly (readonly string[] | Error)[]): () => Promis
 describe("the domains behind libvirt:*", () => {
   test("are listed as they come and go, each change once", async () => {
     const listed: (readonly string[])[] = [];
-    const list = vi.fn(answers([], ["a"], ["a"], ["a", "b c"], ["b c"]));
+    const list = vi.fn<() => Promise<readonly string[]>>(answers([], ["a"], ["a"], ["a", "b c"], ["b c"]));
     using _ = domainSource({ list, askEveryMs: 1 }).watch((targets) =>
       listed.push(targets.map(({ target }) => target)),
     );
@@ -25,7 +25,9 @@ describe("the domains behind libvirt:*", () => {
   test("stay listed while libvirt cannot be asked, which is told once", async () => {
     const listed: unknown[] = [];
     const troubles: string[] = [];
-    const list = vi.fn(answers(["a"], new Error("away"), new Error("away"), ["a"]));
+    const list = vi.fn<() => Promise<readonly string[]>>(
+      answers(["a"], new Error("away"), new Error("away"), ["a"]),
+    );
     using _ = domainSource({ list, askEveryMs: 1, onTrouble: (words) => troubles.push(words) }).watch(
       (targets) => listed.push(targets),
     );
@@ -36,7 +38,7 @@ describe("the domains behind libvirt:*", () => {
 
   test("are not asked for any more when nobody wants them", async () => {
     let signal: AbortSignal | undefined;
-    const list = vi.fn(async (given: AbortSignal) => {
+    const list = vi.fn<(signal: AbortSignal) => Promise<readonly string[]>>(async (given) => {
       signal = given;
       await new Promise((_, reject) => given.addEventListener("abort", () => reject(new Error("aborted"))));
       return [];
