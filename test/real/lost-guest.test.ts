@@ -51,7 +51,8 @@ class Doorman {
       const qemu = connect(qmpPath);
       doorman.#sockets.push(client, qemu);
       client.on("error", () => undefined);
-      qemu.on("error", () => undefined);
+      // As QEMU's own socket: nobody listens once it has ended.
+      for (const event of ["error", "end"]) qemu.on(event, () => server.close());
       client.on("data", (bytes: Buffer) => {
         look(bytes);
         qemu.write(bytes);
