@@ -7,7 +7,7 @@ import { listKeepers, runBy } from "../targets/control/client.ts";
 import { ownControlDirectory } from "../targets/control/directory.ts";
 import { type Context, printJson } from "./context.ts";
 import { EXIT, UsageError } from "./exit.ts";
-import { readConfig, sourceOf } from "./keep-service.ts";
+import { readConfig, sourceOf } from "./wanted-targets.ts";
 
 /** Which, and how they are told of. */
 export interface AuditAllOptions {

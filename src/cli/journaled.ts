@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { Option } from "commander";
 import { journalFileName } from "../keeper/journal/files.ts";
-import { Journal } from "../keeper/journal/journal.ts";
+import type { Journal } from "../keeper/journal/journal.ts";
 import type { JournalConfig } from "../keeper/service/config.ts";
 import type { ResumableMachine } from "../keeper/machine.ts";
 import { recoverFromJournal } from "../keeper/recover.ts";
@@ -41,7 +41,8 @@ export async function withJournal<T>(
 export async function openJournalIn(context: Context, options: JournalConfig): Promise<Journal> {
   pauseWatcher(context, options.directory);
   const { directory, maxBytes, files } = options;
-  return await Journal.open({
+  const { Journal: Opened } = await import("../keeper/journal/journal.ts");
+  return await Opened.open({
     directory,
     sha256: nodeSha256,
     say: context.say,

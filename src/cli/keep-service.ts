@@ -1,29 +1,19 @@
 /** `keep` of many targets: a service that waits for guests, and ends only when it is told to. */
-import { readFile } from "node:fs/promises";
 import { Heartbeat } from "../keeper/heartbeat.ts";
 import { Keeper, type Updated } from "../keeper/keeper.ts";
 import type { Machine } from "../keeper/machine.ts";
 import type { InstallLog } from "../keeper/install-log.ts";
 import type { Journal } from "../keeper/journal/journal.ts";
 import type { ServiceListener } from "../keeper/service-event.ts";
-import {
-  type JournalConfig,
-  parseServiceConfig,
-  type ServiceConfig,
-  ServiceConfigError,
-} from "../keeper/service/config.ts";
+import { type JournalConfig, type ServiceConfig, ServiceConfigError } from "../keeper/service/config.ts";
 import { Service } from "../keeper/service/service.ts";
-import { named, type TargetSource } from "../keeper/service/source.ts";
 import { serviceJson, serviceText } from "../report/service.ts";
 import { nodeSha256 } from "../targets/sha256.ts";
-import { domainSource } from "../targets/libvirt/domain-source.ts";
-import { isPattern, socketSource } from "../targets/qemu/socket-source.ts";
 import {
   openServiceManager,
   type ServiceManager,
   startWatchdog,
 } from "../targets/systemd/service-manager.ts";
-import { LOCAL, parseTarget, TargetError } from "../targets/target.ts";
 import type { Context } from "./context.ts";
 import { openControl } from "./control.ts";
 import { EXIT } from "./exit.ts";
@@ -31,6 +21,7 @@ import { openJournalIn, openRecovered } from "./journaled.ts";
 import { openTarget } from "./machine.ts";
 import type { ReachOptions } from "./options.ts";
 import { type MetricsSettings, openMetrics } from "./open-metrics.ts";
+import { readConfig, sourceOf } from "./wanted-targets.ts";
 
 /** What a service is started with. */
 export interface ServiceSettings extends MetricsSettings, ReachOptions {
@@ -44,31 +35,6 @@ export interface ServiceSettings extends MetricsSettings, ReachOptions {
 const LOOKS_LIMIT_MS = 120_000;
 /** From SIGTERM on, ms; 2 s are promised, and the process has to end too. */
 const STOP_LIMIT_MS = 1200;
-
-/** Whether `targets` are kept as a service: lost guests are waited for, and others may come. */
-export function isService(
-  targets: readonly string[],
-  { config, listen, textfile }: ServiceSettings,
-): boolean {
-  const wanted = [config, listen, textfile].some((each) => each !== undefined);
-  return wanted || targets.length > 1 || targets.some(isPatternTarget);
-}
-
-/** Whether it stands for machines that come and go. */
-function isPatternTarget(target: string): boolean {
-  return target === "libvirt:*" || (target.startsWith("qmp:") && isPattern(target.slice("qmp:".length)));
-}
-
-/** Where the targets that `written` stands for come from. @throws {TargetError} where it cannot be understood. */
-export function sourceOf(written: string, say: (line: string) => void): TargetSource {
-  if (written === LOCAL)
-    throw new TargetError(
-      "A service keeps guests from outside, and local is kept from inside: run keep local beside it, as a service of its own",
-    );
-  const target = parseTarget(written);
-  if (target.kind === "libvirt-all") return domainSource({ onTrouble: say });
-  return target.kind === "qmp" ? socketSource(target.path, { onTrouble: say }) : named(written);
-}
 
 /** `keep TARGET...` and `keep --config FILE`. @returns the exit code. */
 export async function keepService(
@@ -100,7 +66,6 @@ export async function keepService(
     makeKeeper: (target, machine) => new BeatingKeeper(machine, looks, journal?.installLog(target)),
     listeners,
     onTrouble: say,
-    lookEveryMs: lookEveryOf(config),
   });
   const keep = ({ targets: more, lookEverySeconds }: ServiceConfig): void =>
     service.keep([...targets, ...more], lookEverySeconds && lookEverySeconds * 1000);
@@ -168,24 +133,6 @@ function printer(context: Context, { json }: ServiceSettings): ServiceListener {
   return {
     onEvent: (event) => context.print(json ? `${JSON.stringify(serviceJson(event))}\n` : serviceText(event)),
   };
-}
-
-function lookEveryOf({ lookEverySeconds }: ServiceConfig): number | undefined {
-  return lookEverySeconds === undefined ? undefined : lookEverySeconds * 1000;
-}
-
-/** @throws {ServiceConfigError}; what reading the file throws. */
-export async function readConfig(path: string | undefined): Promise<ServiceConfig> {
-  if (path === undefined) return { targets: [] };
-  return parseServiceConfig(await readFile(path, "utf8"), path, (target) => {
-    try {
-      sourceOf(target, () => undefined);
-      return undefined;
-    } catch (error) {
-      if (error instanceof TargetError) return error.message;
-      throw error;
-    }
-  });
 }
 
 /** Reads the configuration again on each SIGHUP; one that cannot be used is refused, and the one before is kept. */

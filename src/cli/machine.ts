@@ -1,6 +1,5 @@
 /** Opens the machine of a TARGET for one command, and lets go of it properly on Ctrl-C. */
 import type { ServedMachine } from "../keeper/service/kept.ts";
-import { openLibvirtMachine } from "../targets/libvirt/machine.ts";
 import { nodeSha256 } from "../targets/sha256.ts";
 import { QemuMachine } from "../targets/qemu/machine.ts";
 import { SimulatedTarget } from "../targets/simulated/machine.ts";
@@ -74,8 +73,10 @@ export async function openTarget(
         ...common,
         pauseWitness: purpose === "change" ? pauseWatcher(context) : undefined,
       });
-    case "libvirt":
+    case "libvirt": {
+      const { openLibvirtMachine } = await import("../targets/libvirt/machine.ts");
       return await openLibvirtMachine(target.domain, common);
+    }
     case "libvirt-all":
       throw new TargetError(
         "libvirt:* stands for every domain that runs, and this works on one machine: give libvirt:DOMAIN",

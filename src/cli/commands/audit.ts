@@ -5,7 +5,7 @@ import { auditJson, auditText } from "../../report/audit.ts";
 import { localAuditJson, localAuditText } from "../../report/local.ts";
 import { nodeSha256 } from "../../targets/sha256.ts";
 import { LOCAL, LOOK_TARGET_HELP } from "../../targets/target.ts";
-import { auditAll, type AuditAllOptions, auditNagios } from "../audit-all.ts";
+import type { AuditAllOptions } from "../audit-all.ts";
 import { type Context, printJson } from "../context.ts";
 import { exitOfVerdict, UsageError } from "../exit.ts";
 import { lookAtLocal, lookAtPolicy, refuseLocalOptions } from "../local.ts";
@@ -46,12 +46,14 @@ export function auditCommand(context: Context, exit: (code: number) => void): Co
     .addOption(jsonOption())
     .action(async (target: string | undefined, options: AuditOptions) => {
       if (options.nagios) {
+        const { auditNagios } = await import("../audit-all.ts");
         exit(await auditNagios(context, target, options));
         return;
       }
       if (target !== undefined && options.all) throw new UsageError("Give either a TARGET or --all");
       if (options.config !== undefined && !options.all) throw new UsageError("--config goes with --all");
       if (options.all) {
+        const { auditAll } = await import("../audit-all.ts");
         exit(await auditAll(context, options));
         return;
       }

@@ -8,9 +8,8 @@ import { withChangedMachine } from "../changed-machine.ts";
 import { type Context, printJson } from "../context.ts";
 import { EXIT, exitOfVerdict, UsageError } from "../exit.ts";
 import { journalOption } from "../journaled.ts";
-import { keepForeground } from "../keep-foreground.ts";
 import { keepLocal, type KeepOptions, refuseInsideOptions } from "../keep-local.ts";
-import { isService, keepService } from "../keep-service.ts";
+import { isService } from "../is-service.ts";
 import {
   captureCommandLineOption,
   captureInitrdOption,
@@ -59,6 +58,7 @@ export function keepCommand(context: Context, exit: (code: number) => void): Com
         throw new UsageError("error: missing required argument 'target' (or --config FILE)");
       if (target === undefined || isService(targets, options)) {
         refuseSingleOptions(options);
+        const { keepService } = await import("../keep-service.ts");
         exit(await keepService(context, targets, options));
         return;
       }
@@ -70,6 +70,7 @@ export function keepCommand(context: Context, exit: (code: number) => void): Com
       }
       refuseInsideOptions(target, options);
       if (!options.once) {
+        const { keepForeground } = await import("../keep-foreground.ts");
         await keepForeground(context, target, options);
         exit(EXIT.interrupted);
         return;
