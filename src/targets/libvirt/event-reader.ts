@@ -4,11 +4,12 @@ import { access, constants } from "node:fs/promises";
 import { delimiter, join } from "node:path";
 import type { Readable } from "node:stream";
 
-import { LineError, LineParser } from "../qemu/line-parser.ts";
+import { LineError } from "../qemu/line-parser.ts";
 import { QmpTimeoutError } from "../qemu/qmp-errors.ts";
 import { codeOf } from "../qemu/unix-socket.ts";
 import { VirshEndedError } from "./error.ts";
 import { EventLineError } from "./event-line.ts";
+import { readLines } from "./read-lines.ts";
 import { errorLine } from "./shell-output.ts";
 import { virshLine } from "./words.ts";
 
@@ -95,18 +96,26 @@ function endOf(
   let words = "";
   let broke: Error | undefined;
   let isFirst = true;
-  read(child.stderr, (line) => {
-    words = errorLine(line) ?? words;
-  });
-  read(child.stdout, (line) => {
-    if (line === "" || broke !== undefined) return;
-    if (isFirst) {
-      isFirst = false;
-      ready();
-      return;
-    }
-    onLine(line);
-  });
+  readLines(
+    child.stderr,
+    (line) => {
+      words = errorLine(line) ?? words;
+    },
+    broken,
+  );
+  readLines(
+    child.stdout,
+    (line) => {
+      if (line === "" || broke !== undefined) return;
+      if (isFirst) {
+        isFirst = false;
+        ready();
+        return;
+      }
+      onLine(line);
+    },
+    broken,
+  );
   return new Promise((resolve) => {
     child.on("error", (error) =>
       resolve(new VirshEndedError(`virsh cannot be run: ${error.message}`, codeOf(error) === "ENOENT")),
@@ -123,19 +132,10 @@ function endOf(
     });
   });
 
-  function read(stream: Readable, take: (line: string) => void): void {
-    const lines = new LineParser();
-    stream.on("data", (bytes: Uint8Array) => {
-      try {
-        lines.append(bytes);
-        for (let line = lines.tryRead(); line !== undefined; line = lines.tryRead()) take(line);
-      } catch (error) {
-        if (!(error instanceof LineError || error instanceof EventLineError)) throw error;
-        broke ??= error;
-        child.kill("SIGKILL");
-      }
-    });
-    stream.on("error", () => undefined);
+  function broken(error: unknown): void {
+    if (!(error instanceof LineError || error instanceof EventLineError)) throw error;
+    broke ??= error;
+    child.kill("SIGKILL");
   }
 }
 

@@ -7,7 +7,8 @@
 import { type ChildProcessByStdio, spawn } from "node:child_process";
 import type { Readable, Writable } from "node:stream";
 
-import { LineError, LineParser } from "../qemu/line-parser.ts";
+import { LineError } from "../qemu/line-parser.ts";
+import { readLines } from "./read-lines.ts";
 import { QmpTimeoutError, withCallSite } from "../qemu/qmp-errors.ts";
 import { VirshEndedError, VirshRefusal } from "./error.ts";
 import { codeOf } from "../qemu/unix-socket.ts";
@@ -53,8 +54,9 @@ export class VirshShell implements AsyncDisposable {
     this.ended = new Promise((resolve) => {
       this.#settleEnded = resolve;
     });
-    this.#readLines(child.stdout, (line) => this.#onStdout(line));
-    this.#readLines(child.stderr, (line) => this.#onStderr(line));
+    const broken = (error: unknown): void => this.#broken(error);
+    readLines(child.stdout, (line) => this.#onStdout(line), broken);
+    readLines(child.stderr, (line) => this.#onStderr(line), broken);
     // What cannot be written to a virsh that has ended is told by its end.
     child.stdin.on("error", () => undefined);
     child.on("error", (error) => {
@@ -226,19 +228,10 @@ export class VirshShell implements AsyncDisposable {
     this.#next();
   }
 
-  #readLines(stream: Readable, take: (line: string) => void): void {
-    const lines = new LineParser();
-    stream.on("data", (bytes: Uint8Array) => {
-      try {
-        lines.append(bytes);
-        for (let line = lines.tryRead(); line !== undefined; line = lines.tryRead()) take(line);
-      } catch (error) {
-        if (!(error instanceof LineError)) throw error;
-        this.#end(new VirshEndedError(`virsh printed what cannot be read: ${error.message}`, false));
-        this.#child.kill("SIGKILL");
-      }
-    });
-    stream.on("error", () => undefined);
+  #broken(error: unknown): void {
+    if (!(error instanceof LineError)) throw error;
+    this.#end(new VirshEndedError(`virsh printed what cannot be read: ${error.message}`, false));
+    this.#child.kill("SIGKILL");
   }
 
   #end(reason: VirshEndedError): void {

@@ -6,7 +6,7 @@ import { KEXEC_UPDATE_ELFCOREHDR, type RearmPlan } from "../../image/rearm.ts";
 import type { RearmFacts } from "../../image/rearm-image.ts";
 import type { FullLoad, InsideLook, InsideMachine } from "../../keeper/inside-machine.ts";
 import { auditLocal } from "./audit.ts";
-import { readKdumpFacts } from "./facts.ts";
+import { type KdumpFacts, readKdumpFacts } from "./facts.ts";
 import { findCaptureFiles, type GivenCapture } from "./capture-files.ts";
 import { type FullLoad as PreparedLoad, prepareFullLoad } from "./full-load.ts";
 import { KexecError, KexecRefusedError } from "./kexec-error.ts";
@@ -76,13 +76,14 @@ export class LocalInside implements InsideMachine {
     const refusals = await kexecRefusals(tree, "kexec_file_load");
     if (refusals.length > 0)
       throw new KexecRefusedError(`Cannot load a capture kernel: ${refusals.join("; ")}; nothing was called`);
-    const { files, load } = await beforeTheCall(async () => {
+    const { files, facts, load } = await beforeTheCall(async () => {
       const found = await findCaptureFiles(tree, this.#options.capture);
-      const { crashSize = 0n } = await readKdumpFacts(tree);
-      return { files: found, load: await prepareFullLoad(this.#calls, found, Number(crashSize)) };
+      const known = await readKdumpFacts(tree);
+      const prepared = await prepareFullLoad(this.#calls, found, Number(known.crashSize ?? 0n));
+      return { files: found, facts: known, load: prepared };
     });
     await using _ = load;
-    await this.#tryWhereSigned(load, files.kernel);
+    await this.#tryWhereSigned(load, files.kernel, facts);
     const callMs = await this.#retry("kexec_file_load", () => load.load());
     return { callMs, source: files.source };
   }
@@ -93,8 +94,11 @@ export class LocalInside implements InsideMachine {
    *
    * @throws {KexecRefusedError}
    */
-  async #tryWhereSigned({ tryKernel }: Pick<PreparedLoad, "tryKernel">, kernel: string): Promise<void> {
-    const { lockdown, crashLoaded } = await readKdumpFacts(this.#machine.tree);
+  async #tryWhereSigned(
+    { tryKernel }: Pick<PreparedLoad, "tryKernel">,
+    kernel: string,
+    { lockdown, crashLoaded }: KdumpFacts,
+  ): Promise<void> {
     if (lockdown === undefined || lockdown === "none" || crashLoaded !== true) return;
     const cannot = `Cannot load ${kernel}: the kernel is locked down (${lockdown})`;
     if ((await this.#machine.tree.readText("/sys/kernel/kexec_loaded"))?.trim() !== "0")

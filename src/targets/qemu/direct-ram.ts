@@ -26,8 +26,6 @@ import { verifyBlock } from "./verify-block.ts";
 export interface DirectRam {
   /** By the block's name. */
   readonly blocks: ReadonlyMap<string, RamFile>;
-  /** Those of them that are reached in QEMU's own memory. */
-  readonly inProcess: ReadonlySet<string>;
   /** Blocks that are not reached, with the reason, one clause each. */
   readonly missing: ReadonlyMap<string, string>;
   close(): void;
@@ -68,7 +66,6 @@ export interface DirectRamOptions {
 export async function lookForDirectRam(qmp: QmpSession, options: DirectRamOptions = {}): Promise<DirectRam> {
   const map = options.map ?? (await readRamMap(qmp));
   const blocks = new Map<string, RamFile>();
-  const inProcess = new Set<string>();
   const missing = new Map<string, string>();
   try {
     const placements = await placementsOf(qmp, map.blocks, options);
@@ -81,7 +78,6 @@ export async function lookForDirectRam(qmp: QmpSession, options: DirectRamOption
           : await openBlock(qmp, map, block, placement, options.proc ?? "/proc");
       if (typeof opened === "string") missing.set(block.name, opened);
       else blocks.set(block.name, opened);
-      if (typeof opened !== "string" && opened.isProcess) inProcess.add(block.name);
     }
   } catch (error) {
     for (const [name, block] of blocks) if (options.known?.blocks.get(name) !== block) block.close();
@@ -89,7 +85,6 @@ export async function lookForDirectRam(qmp: QmpSession, options: DirectRamOption
   }
   return {
     blocks,
-    inProcess,
     missing,
     close: () => {
       for (const block of blocks.values()) block.close();

@@ -41,7 +41,6 @@ const STALE_AFTER: ReadonlyMap<string, "devices" | "all"> = new Map([
 
 const NOTHING_DIRECT: DirectRam = {
   blocks: new Map(),
-  inProcess: new Set(),
   missing: new Map(),
   close: () => {},
 };
@@ -124,8 +123,9 @@ export class GuestMemory implements PhysicalMemory {
   /** How boot RAM is reached. Hot-added memory may be reached in another way. */
   get access(): GuestMemoryAccess {
     const boot = this.#map.blocks.filter((block) => !block.device);
-    if (boot.length === 0 || !boot.every(({ name }) => this.#direct.blocks.has(name))) return "gdbstub";
-    return boot.some(({ name }) => this.#direct.inProcess.has(name)) ? "process-memory" : "shared-file";
+    const files = boot.map(({ name }) => this.#direct.blocks.get(name));
+    if (files.length === 0 || files.includes(undefined)) return "gdbstub";
+    return files.some((file) => file?.isProcess) ? "process-memory" : "shared-file";
   }
 
   /** Why blocks are reached only by asking QEMU; empty where none is. */

@@ -19,11 +19,11 @@ export const OUT = "/out";
 const BOOT = `
 set -e
 mount --make-rprivate /
-mount -t tmpfs tmpfs "$1/work"
-mkdir "$1/work/up" "$1/work/wk" "$1/work/root"
-mount -t overlay overlay -o "lowerdir=/,upperdir=$1/work/up,workdir=$1/work/wk" "$1/work/root"
+mount -t tmpfs tmpfs "$1/layers"
+mkdir "$1/layers/up" "$1/layers/wk" "$1/layers/root"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$1/layers/up,workdir=$1/layers/wk" "$1/layers/root"
 out="$1/out"
-cd "$1/work/root"
+cd "$1/layers/root"
 mount -t proc proc proc
 mount -t sysfs sysfs sys
 mount -t cgroup2 cgroup2 sys/fs/cgroup
@@ -88,7 +88,7 @@ export class SystemdMachine implements AsyncDisposable {
 
   static async boot(files: MachineFiles): Promise<SystemdMachine> {
     const directory = await mkdtemp(join(tmpdir(), "kdh-systemd-"));
-    await mkdir(join(directory, "work"));
+    await mkdir(join(directory, "layers"));
     const units: Record<string, string> = {
       "test.target": `${EMPTY_UNIT}Wants=script.service\n`,
       "script.service": `${EMPTY_UNIT}[Service]\nType=oneshot\nExecStart=/bin/sh ${OUT}/script\nExecStopPost=/bin/touch ${OUT}/done\n`,

@@ -10,6 +10,7 @@ import { listRunningDomains } from "../../../src/targets/libvirt/list.ts";
 import { openLibvirtMachine } from "../../../src/targets/libvirt/machine.ts";
 import { LibvirtSession } from "../../../src/targets/libvirt/session.ts";
 import { type Answer, type FakeLibvirt, type FakeLibvirtOptions, startFakeLibvirt } from "./fake-libvirt.ts";
+import { failure } from "../failure.ts";
 
 const cleanUps: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
@@ -23,15 +24,6 @@ async function fakeOf(options: FakeLibvirtOptions = {}): Promise<FakeLibvirt> {
 }
 
 const saying = (said: Answer) => ({ answer: (): Answer => said });
-
-async function failure(promise: Promise<unknown>): Promise<Error> {
-  const outcome = await promise.then(
-    () => undefined,
-    (error: unknown) => error,
-  );
-  if (!(outcome instanceof Error)) throw new Error("Nothing was thrown");
-  return outcome;
-}
 
 const AWAY =
   "failed to connect to the hypervisor: Failed to connect socket to '/var/run/libvirt/libvirt-sock'";

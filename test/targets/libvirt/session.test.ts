@@ -9,6 +9,7 @@ import type { QmpEvent } from "../../../src/targets/qemu/qmp-message.ts";
 import { LibvirtSession } from "../../../src/targets/libvirt/session.ts";
 import { eventLine, Refusal } from "../qemu/fake-qmp.ts";
 import { type FakeLibvirt, type FakeLibvirtOptions, startFakeLibvirt, UUID } from "./fake-libvirt.ts";
+import { failure } from "../failure.ts";
 
 const cleanUps: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
@@ -28,15 +29,6 @@ async function open(
   const session = await LibvirtSession.open(options.name ?? "guest", { env: fake.env });
   cleanUps.push(async () => await session.close());
   return { session, fake };
-}
-
-async function failure(promise: Promise<unknown>): Promise<Error> {
-  const outcome = await promise.then(
-    () => undefined,
-    (error: unknown) => error,
-  );
-  if (!(outcome instanceof Error)) throw new Error("Nothing was thrown");
-  return outcome;
 }
 
 const isGone = (pid: number): boolean => !existsSync(`/proc/${pid}`);

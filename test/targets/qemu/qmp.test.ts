@@ -22,6 +22,7 @@ import {
   startFakeQmp,
   startPeer,
 } from "./fake-qmp.ts";
+import { failure } from "../failure.ts";
 
 const cleanUps: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
@@ -40,15 +41,6 @@ async function clientOf(handlers: Readonly<Record<string, Handler>>): Promise<Qm
   const client = await QmpClient.connect(peer.path);
   cleanUps.push(async () => await client.close());
   return client;
-}
-
-async function failure(promise: Promise<unknown>): Promise<Error> {
-  const outcome = await promise.then(
-    () => undefined,
-    (error: unknown) => error,
-  );
-  if (!(outcome instanceof Error)) throw new Error("Nothing was thrown");
-  return outcome;
 }
 
 describe("connecting", () => {
