@@ -69,6 +69,9 @@ export async function benchGuest(
     whole.push(performance.now() - started);
     pauses.push(away.pauseMicroseconds! / 1000, installed!.pauseMicroseconds! / 1000);
   }
+  const empty: number[] = [];
+  for (let i = 0; i < INSTALLS; i++)
+    empty.push((await machine.paused(async () => undefined)).microseconds! / 1000);
   const plugs: number[] = [];
   for (let i = 0; i < PLUGS; i++)
     plugs.push((await plugMemory(machine, keeper, 128n << 20n)).pauseMicroseconds! / 1000);
@@ -79,6 +82,7 @@ export async function benchGuest(
     measured(`locate and verify in 256 MiB of crash memory (${how})`, located, locate),
     measured(`locate and verify, all of 1 GiB searched (${how})`, cold),
     measured(`pause of an install, STOP to RESUME (${how})`, pauses, { of: "p99", ms: 3 }),
+    measured(`a pause in which nothing is done, STOP to RESUME (${how})`, empty),
     measured(`a look and an install, read back (${how})`, whole),
     measured(`pause of a plug, STOP to RESUME (${how})`, plugs),
     measured(`somebody else plugs: from QEMU having it to the header (${how})`, reactions, {

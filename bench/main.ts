@@ -1,79 +1,48 @@
 /**
- * `npm run bench`: prints a table, or with `--json` one document. A benchmark, not a test: it always ends with 0.
- * `--service`: nothing but a service with 1,000 idle and 100 busy pretended guests; `--pure`: without guests; `--inside`: with ways
- * to keep a machine from inside; `--storm`: with a storm of uevents at the agent; `--huge`: with 480 GiB plugged, which
- * takes 9 GiB of memory.
+ * `npm run bench`: prints a table, or with `--json` one document. A benchmark, not a test: a figure that is missed does
+ * not make it fail.
+ * `--pure`: without guests; `--service`: nothing but a service with 1,000 idle and 100 busy pretended guests;
+ * `--inside`: with ways to keep a machine from inside; `--storm`: with a storm of uevents at the agent; `--huge`: with
+ * 480 GiB plugged, which takes 9 GiB of memory; `--only NAME,…`: those parts of {@link SECTION_NAMES}.
  */
 import { arch, cpus } from "node:os";
 import { columns } from "../src/report/text.ts";
-import { benchGuest } from "./guest.ts";
-import { benchHugeDimms } from "./huge-dimms.ts";
-import { benchInside } from "./inside.ts";
-import { benchHeaders, benchRangeSets } from "./pure.ts";
-import { benchRemovals } from "./removals.ts";
-import { benchService } from "./service.ts";
-import { benchRules, benchSimulation } from "./simulation.ts";
+import { isSection, measureApart, measureHere, SECTION_NAMES, type SectionName } from "./sections.ts";
 import { type Measurement, verdict } from "./stats.ts";
-import { benchStorm } from "./storm.ts";
 
-const ms = (value: number): string => (value < 0.1 ? value.toFixed(4) : value.toFixed(2));
-const json = process.argv.includes("--json");
-const pureOnly = process.argv.includes("--pure");
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
-const lines: string[] = [];
-const controller = new AbortController();
-for (const name of ["SIGINT", "SIGTERM"] as const) {
-  process.on(name, () => controller.abort(new Error(`Interrupted by ${name}`)));
+const has = (option: string): boolean => process.argv.includes(option);
+
+function sectionOf(name: string): SectionName {
+  if (isSection(name)) return name;
+  throw new Error(`There is no part "${name}" to measure, only ${SECTION_NAMES.join(", ")}`);
 }
 
-const rows: Measurement[] = [];
-const serviceOnly = process.argv.includes("--service");
-if (serviceOnly) {
-  const service = await benchService(say, controller.signal);
-  rows.push(...service.measurements);
-  lines.push(...service.lines);
-} else {
-  rows.push(
-    ...(await benchRules()),
-    ...(await benchSimulation(controller.signal)),
-    ...(await benchHeaders()),
-    ...(await benchRangeSets()),
-  );
-}
-if (!pureOnly && !serviceOnly) {
-  for (const reach of ["shared file", "QEMU's memory", "gdbstub"] as const)
-    rows.push(...(await benchGuest(reach, say, controller.signal)));
-  rows.push(...(await benchRemovals(say, controller.signal)));
-}
-if (process.argv.includes("--inside")) {
-  for (const kernel of ["5.10", "6.1"] as const) {
-    const inside = await benchInside(kernel, say, controller.signal);
-    rows.push(...inside.measurements);
-    lines.push(...inside.lines);
-  }
-}
-if (process.argv.includes("--storm")) {
-  const storm = await benchStorm(say);
-  rows.push(...storm.measurements);
-  lines.push(...storm.lines);
-}
-if (process.argv.includes("--huge")) {
-  // As in the RFC, and as near to its 480 DIMMs as QEMU, which has 256 slots, can come.
-  for (const [count, gib] of [
-    [1, 480n],
-    [240, 2n],
-  ] as const) {
-    const huge = await benchHugeDimms(count, gib << 30n, say, controller.signal);
-    rows.push(...huge.measurements);
-    lines.push(...huge.lines);
-  }
+function chosen(): readonly SectionName[] {
+  const only = process.argv.indexOf("--only");
+  if (only !== -1) return (process.argv[only + 1] ?? "").split(",").map(sectionOf);
+  if (has("--service")) return ["service"];
+  return [
+    "simulation",
+    "pure",
+    ...(has("--pure") ? [] : (["shared-file", "qemu-memory", "gdbstub", "removals"] as const)),
+    ...(has("--inside") ? (["inside-5.10", "inside-6.1"] as const) : []),
+    ...(has("--storm") ? (["storm"] as const) : []),
+    ...(has("--huge") ? (["huge-1", "huge-240"] as const) : []),
+  ];
 }
 
-if (json) {
-  const machine = { cpu: cpus()[0]?.model, cores: cpus().length, arch: arch(), node: process.version };
-  const measurements = rows.map((row) => ({ ...row, met: row.limit ? verdict(row) === "yes" : null }));
-  process.stdout.write(`${JSON.stringify({ schemaVersion: 1, machine, measurements, lines }, null, 2)}\n`);
-} else {
+function ms(value: number): string {
+  return value < 0.1 ? value.toFixed(4) : value.toFixed(2);
+}
+
+function print(rows: readonly Measurement[], lines: readonly string[]): void {
+  if (has("--json")) {
+    const machine = { cpu: cpus()[0]?.model, cores: cpus().length, arch: arch(), node: process.version };
+    const measurements = rows.map((row) => ({ ...row, met: row.limit ? verdict(row) === "yes" : null }));
+    process.stdout.write(`${JSON.stringify({ schemaVersion: 1, machine, measurements, lines }, null, 2)}\n`);
+    return;
+  }
   const table = rows.map((row) => [
     row.name,
     String(row.samples),
@@ -88,4 +57,22 @@ if (json) {
     columns([["milliseconds", "n", "median", "p99", "max", "peak MiB", "asked", "met"], ...table]),
   );
   for (const line of lines) process.stdout.write(`${line}\n`);
+}
+
+const controller = new AbortController();
+for (const name of ["SIGINT", "SIGTERM"] as const) {
+  process.on(name, () => controller.abort(new Error(`Interrupted by ${name}`)));
+}
+const here = process.argv.indexOf("--section");
+if (here !== -1) {
+  await measureHere(sectionOf(process.argv[here + 1] ?? ""), say, controller.signal);
+} else {
+  const rows: Measurement[] = [];
+  const lines: string[] = [];
+  for (const name of chosen()) {
+    const findings = await measureApart(name, controller.signal);
+    rows.push(...findings.measurements);
+    lines.push(...findings.lines);
+  }
+  print(rows, lines);
 }

@@ -31,6 +31,10 @@ export class BudgetedMemory implements PhysicalMemory {
     this.#limits = limits;
   }
 
+  get isSlow(): boolean {
+    return this.#memory.isSlow ?? false;
+  }
+
   async ranges(): Promise<readonly PhysicalRange[]> {
     return this.#memory.ranges();
   }

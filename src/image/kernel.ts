@@ -11,6 +11,7 @@ import { RangeSet } from "../layout/range-set.ts";
 import type { PhysicalRange } from "../layout/range.ts";
 import { findBytes, findU64s, PAGE_SIZE, u32, u64, words } from "./bytes.ts";
 import { type Kimage, KIMAGE_SPAN, looksFreed, readKimage } from "./kimage.ts";
+import { KernelBytes, type KernelSpan } from "./kernel-bytes.ts";
 import type { PhysicalMemory } from "./memory.ts";
 import { findPerCpuTable, type PerCpuTable, type PossibleCpus, readPossibleCpus } from "./per-cpu.ts";
 import { numberOf, symbolOf, type VmcoreInfo } from "./vmcoreinfo.ts";
@@ -22,6 +23,8 @@ const MAX_POINTERS_TRIED = 50_000;
 /** `struct kimage` has 600 to 1024 bytes, and kmalloc aligns objects of that size to as much (since v5.4). */
 const KIMAGE_ALIGNMENT = 1024n;
 const RESOURCE_NAME = new TextEncoder().encode("Crash kernel\0");
+/** The name stands once in a kernel. */
+const MAX_NAMES = 8;
 /** IORESOURCE_SYSRAM | IORESOURCE_BUSY, include/linux/ioport.h. */
 const RESOURCE_FLAGS = 0x81000000;
 
@@ -38,28 +41,6 @@ export interface RunningKernel {
   readonly pageOffset?: bigint;
   /** Where the notes of all its possible CPUs are; undefined where that could not be proven. */
   readonly perCpu?: PerCpuTable | undefined;
-}
-
-/** A kernel's text and data as one look has read them: tens of MiB, that more than one step of it needs. */
-export class KernelBytes {
-  #read: { readonly address: bigint; readonly span: number; readonly bytes: Uint8Array } | undefined;
-
-  /** `span` bytes from `_stext` on, fewer where RAM ends; undefined where that is not RAM. */
-  async read(
-    memory: PhysicalMemory,
-    ram: RangeSet,
-    address: bigint,
-    span: number,
-  ): Promise<Uint8Array | undefined> {
-    if (this.#read?.address === address && this.#read.span === span) return this.#read.bytes;
-    if (address < 0n || address % BigInt(PAGE_SIZE) !== 0n) return undefined;
-    const range = ram.ranges.find((r) => r.start <= address && address < r.end);
-    if (!range) return undefined;
-    const left = range.end - address;
-    const bytes = await memory.read(address, left < BigInt(span) ? Number(left) : span);
-    this.#read = { address, span, bytes };
-    return bytes;
-  }
 }
 
 /**
@@ -82,26 +63,42 @@ export async function findRunningKernel(
   if (stext === undefined || physBase === undefined || stext < KERNEL_MAP_START) return undefined;
   const textAddress = stext - KERNEL_MAP_START + physBase;
   const span = header ? kernelSpan(header, textAddress) : KERNEL_SPAN;
-  const bytes = await kernelBytes.read(memory, ram, textAddress, span);
-  if (!bytes) return undefined;
-  const crash: PhysicalRange[] = [];
-  let resources = 0;
-  for (const name of findBytes(bytes, RESOURCE_NAME, 8)) {
-    for (const pointer of findU64s(bytes, stext + BigInt(name))) {
-      // struct resource { start, end (inclusive), name, flags, … }
-      if (pointer < 16 || pointer + 16 > bytes.length) continue;
-      const start = u64(bytes, pointer - 16);
-      const end = u64(bytes, pointer - 8);
-      if ((u32(bytes, pointer + 8) & RESOURCE_FLAGS) >>> 0 !== RESOURCE_FLAGS) continue;
-      resources++;
-      if (end === 0n) continue;
-      const range = { start, end: end + 1n };
-      const aligned = (range.start | range.end) % BigInt(PAGE_SIZE) === 0n;
-      if (range.end > range.start && aligned && ram.covers(range)) crash.push(range);
-    }
-  }
-  if (resources === 0) return undefined;
+  const kernel = kernelBytes.span(memory, ram, textAddress, span);
+  if (!kernel) return undefined;
+  const found = await findCrashResources(memory, kernel, stext);
+  if (found.length === 0) return undefined;
+  const crash = found.filter(
+    ({ start, end }) => end > start && (start | end) % BigInt(PAGE_SIZE) === 0n && ram.covers({ start, end }),
+  );
   return { vmcoreinfo, textAddress, crashMemory: RangeSet.of(crash) };
+}
+
+/** What the kernel's resources named "Crash kernel" say, those that reserve nothing as empty ranges at 0. */
+async function findCrashResources(
+  memory: PhysicalMemory,
+  kernel: KernelSpan,
+  stext: bigint,
+): Promise<readonly PhysicalRange[]> {
+  const names = new Set<number>();
+  const pointers = new Set<number>();
+  for await (const { offset, bytes } of kernel.windows()) {
+    for (const at of findBytes(bytes, RESOURCE_NAME, MAX_NAMES)) {
+      if (names.size < MAX_NAMES) names.add(offset + at);
+    }
+    // The data, with the pointers, comes after the read-only data, with the names (arch/x86/kernel/vmlinux.lds.S).
+    for (const name of names)
+      for (const at of findU64s(bytes, stext + BigInt(name))) pointers.add(offset + at);
+  }
+  const found: PhysicalRange[] = [];
+  for (const pointer of pointers) {
+    // struct resource { start, end (inclusive), name, flags, … }
+    if (pointer < 16 || pointer + 16 > kernel.length) continue;
+    const bytes = await memory.read(kernel.address + BigInt(pointer - 16), 32);
+    if ((u32(bytes, 24) & RESOURCE_FLAGS) >>> 0 !== RESOURCE_FLAGS) continue;
+    const [start, last] = [u64(bytes, 0), u64(bytes, 8)];
+    found.push(last === 0n ? { start: 0n, end: 0n } : { start, end: last + 1n });
+  }
+  return found;
 }
 
 /**
@@ -140,11 +137,11 @@ export async function findLoadedImage(
   const pageOffset = pageOffsetOf(header);
   if (pageOffset === undefined) return undefined;
   const { textAddress } = kernel;
-  const bytes = await kernelBytes.read(memory, ram, textAddress, kernelSpan(header, textAddress));
+  const bytes = kernelBytes.span(memory, ram, textAddress, kernelSpan(header, textAddress));
   if (!bytes) return undefined;
   const top = ram.ranges.at(-1)?.end ?? 0n;
   let found: { readonly image: Kimage; readonly offset: number } | undefined;
-  for (const [target, offset] of linearPointers(bytes, pageOffset, top)) {
+  for (const [target, offset] of await linearPointers(bytes, pageOffset, top)) {
     const image = await imageAt(memory, ram, target, kernel.crashMemory);
     if (!image) continue;
     found ??= { image, offset };
@@ -162,15 +159,13 @@ export async function findLoadedImage(
 async function perCpuTable(
   memory: PhysicalMemory,
   ram: RangeSet,
-  { vmcoreinfo, textAddress, crashMemory, pageOffset }: RunningKernel & { readonly pageOffset: bigint },
+  { vmcoreinfo, crashMemory, pageOffset }: RunningKernel & { readonly pageOffset: bigint },
   header: CoreHeader,
-  bytes: Uint8Array,
+  bytes: KernelSpan,
 ): Promise<PerCpuTable | undefined> {
   const stext = symbolOf(vmcoreinfo, "_stext");
   if (stext === undefined) return undefined;
-  const at = { stext, base: textAddress };
-  const space = { ram, crashMemory, pageOffset };
-  return findPerCpuTable(memory, bytes, at, space, header);
+  return findPerCpuTable(memory, bytes, stext, { ram, crashMemory, pageOffset }, header);
 }
 
 /** The notes of all CPUs that `kernel` may ever have, checked against those that `header` has. */
@@ -196,17 +191,23 @@ export async function possibleCpusOf(
  * it was seen first. Those that an allocated `struct kimage` may have come first: without a shared file each try
  * costs a millisecond.
  */
-function linearPointers(bytes: Uint8Array, pageOffset: bigint, top: bigint): readonly [bigint, number][] {
+async function linearPointers(
+  kernel: KernelSpan,
+  pageOffset: bigint,
+  top: bigint,
+): Promise<readonly [bigint, number][]> {
   const lowest = Number(pageOffset >> 32n);
   const highest = Number((pageOffset + top) >> 32n);
   const seen = new Map<bigint, number>();
-  const list = words(bytes);
-  for (let i = 0; i + 1 < list.length && seen.size < MAX_POINTERS_TRIED; i += 2) {
-    const high = list[i + 1]!;
-    if (high < lowest || high > highest) continue;
-    const target = u64(bytes, i * 4) - pageOffset;
-    if (target < 0n || target >= top || target % 8n !== 0n || seen.has(target)) continue;
-    seen.set(target, i * 4);
+  for await (const { offset, bytes } of kernel.windows()) {
+    const list = words(bytes);
+    for (let i = 0; i + 1 < list.length && seen.size < MAX_POINTERS_TRIED; i += 2) {
+      const high = list[i + 1]!;
+      if (high < lowest || high > highest) continue;
+      const target = u64(bytes, i * 4) - pageOffset;
+      if (target < 0n || target >= top || target % 8n !== 0n || seen.has(target)) continue;
+      seen.set(target, offset + i * 4);
+    }
   }
   return [...seen].sort(([a], [b]) => rank(a) - rank(b));
 }

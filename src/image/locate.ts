@@ -15,10 +15,10 @@ import {
   findLoadedImage,
   findRunningKernel,
   followImagePointer,
-  KernelBytes,
   possibleCpusOf,
   type RunningKernel,
 } from "./kernel.ts";
+import { KernelBytes } from "./kernel-bytes.ts";
 import { type ImageSegment, type Kimage, segmentHolding } from "./kimage.ts";
 import type { PhysicalMemory } from "./memory.ts";
 import { disproveMoved, findNamedHeader, type NamedHeader } from "./named-header.ts";
@@ -143,17 +143,35 @@ async function locate(look: Look, hints: LocateHints): Promise<Location> {
     if (location && !isOutdated(location)) return location;
   }
   const low = RangeSet.of([{ start: 0n, end: FOUR_GIB }]);
-  const known = hints.crashMemory ?? kernel?.crashMemory;
-  const areas = known ? [known.intersect(look.ram)] : [look.ram.intersect(low), look.ram.subtract(low)];
+  const known = (hints.crashMemory ?? kernel?.crashMemory)?.intersect(look.ram);
+  const first = known ? edgesOf(known) : look.ram.intersect(low);
+  const areas = [first, (known ?? look.ram).subtract(first)];
   for (const area of areas) {
     const scan = await scanPages(memory, area.ranges);
     const running = kernel ?? (await runningKernel(look, scan.coreHeaders, scan.vmcoreinfoNotes));
     // Where more pages look like headers than are listed, crash memory is searched once more by itself.
     const searched = scan.complete ? area : RangeSet.empty;
     if (running) return locateByKernel(look, running, searched, scan.coreHeaders);
-    if ([...look.verdicts.values()].some(isProven)) break;
+    // In crash memory all of it counts: a second header would be a doubt.
+    if (!known && [...look.verdicts.values()].some(isProven)) break;
   }
   return locateWithoutKernel(look, RangeSet.of(areas.flatMap(({ ranges }) => ranges)), hints.crashMemory);
+}
+
+/**
+ * The first and the last 4 MiB of every range. Headers lie there: the kernel fills crash memory from below
+ * (locate_mem_hole_bottom_up(), kernel/kexec_file.c), kexec-tools from above (locate_hole(), kexec/kexec.c).
+ */
+function edgesOf(crashMemory: RangeSet): RangeSet {
+  const edge = BigInt(SCAN_CHUNK);
+  return crashMemory.intersect(
+    RangeSet.of(
+      crashMemory.ranges.flatMap(({ start, end }) => [
+        { start, end: start + edge },
+        { start: end - edge, end },
+      ]),
+    ),
+  );
 }
 
 /** The image whose header the caller names. */
@@ -243,33 +261,64 @@ async function locateByKernel(
   headers: readonly bigint[],
 ): Promise<Location> {
   if (kernel.crashMemory.isEmpty) return { found: "no-crash-memory", kernel };
+  const inCrashMemory = (address: bigint): boolean => kernel.crashMemory.contains(address);
+  const search: PointerSearch = { pageOffsets: new Set(), leftover: undefined, doubt: undefined };
+  const known = headers.filter(inCrashMemory);
+  const loaded = await findByHeaders(look, kernel, known.slice(0, MAX_PROOFS), search);
+  if (loaded) return locateLoaded(look, loaded.kernel, loaded.image);
   const rest = kernel.crashMemory.intersect(look.ram).subtract(searched);
-  const others = rest.isEmpty ? [] : (await scanPages(look.memory, rest.ranges)).coreHeaders;
-  const candidates = [...new Set([...headers, ...others])].filter((a) => kernel.crashMemory.contains(a));
-  const pageOffsets = new Set<bigint>();
-  let leftover: bigint | undefined;
-  let doubt: string | undefined;
-  for (const address of candidates.slice(0, MAX_PROOFS)) {
-    const candidate = await prove(look, address);
-    const pageOffset = isProven(candidate) ? pageOffsetOf(candidate.header) : undefined;
-    if (!isProven(candidate)) {
-      doubt ??= `what lies at ${hex(address)} in crash memory looks like a core header, but ${candidate.reason}`;
-    } else if (pageOffset === undefined) {
-      doubt ??= noPageOffset(candidate);
-    } else {
-      leftover ??= address;
-      if (pageOffsets.has(pageOffset)) continue;
-      pageOffsets.add(pageOffset);
-      const loaded = await findLoadedImage(look.memory, look.ram, kernel, candidate.header, look.kernelBytes);
-      if (loaded) return locateLoaded(look, loaded.kernel, loaded.image);
-    }
-  }
-  if (candidates.length > MAX_PROOFS) {
-    return unknown(`${candidates.length} pages of crash memory look like core headers, there should be one`);
+  const scanned = rest.isEmpty ? [] : (await scanPages(look.memory, rest.ranges)).coreHeaders;
+  const others = scanned.filter((address) => !known.includes(address));
+  const late = await findByHeaders(
+    look,
+    kernel,
+    others.slice(0, Math.max(0, MAX_PROOFS - known.length)),
+    search,
+  );
+  if (late) return locateLoaded(look, late.kernel, late.image);
+  const { leftover, doubt } = search;
+  const candidates = known.length + others.length;
+  if (candidates > MAX_PROOFS) {
+    return unknown(`${candidates} pages of crash memory look like core headers, there should be one`);
   }
   // One header that holds is enough to have looked the kernel's pointer up.
   if (doubt !== undefined && leftover === undefined) return unknown(doubt);
   return { found: "nothing-loaded", kernel, leftover };
+}
+
+/** What headers that led to no loaded image have told. */
+interface PointerSearch {
+  /** Bases of the linear mapping with which the kernel's pointer was looked for. */
+  readonly pageOffsets: Set<bigint>;
+  /** The first header that holds, though nothing is loaded. */
+  leftover: bigint | undefined;
+  /** Why the first that does not hold, does not. */
+  doubt: string | undefined;
+}
+
+/** The loaded image, found with the help of the first of `addresses` whose header leads to it. */
+async function findByHeaders(
+  look: Look,
+  kernel: RunningKernel,
+  addresses: readonly bigint[],
+  search: PointerSearch,
+): Promise<Awaited<ReturnType<typeof findLoadedImage>>> {
+  for (const address of addresses) {
+    const candidate = await prove(look, address);
+    const pageOffset = isProven(candidate) ? pageOffsetOf(candidate.header) : undefined;
+    if (!isProven(candidate)) {
+      search.doubt ??= `what lies at ${hex(address)} in crash memory looks like a core header, but ${candidate.reason}`;
+    } else if (pageOffset === undefined) {
+      search.doubt ??= noPageOffset(candidate);
+    } else {
+      search.leftover ??= address;
+      if (search.pageOffsets.has(pageOffset)) continue;
+      search.pageOffsets.add(pageOffset);
+      const loaded = await findLoadedImage(look.memory, look.ram, kernel, candidate.header, look.kernelBytes);
+      if (loaded) return loaded;
+    }
+  }
+  return undefined;
 }
 
 /** The image to which the kernel's own pointer leads. */

@@ -3,6 +3,9 @@ import type { PhysicalRange } from "../layout/range.ts";
 
 /** A machine's physical memory. Errors of the real side are passed on as they are. */
 export interface PhysicalMemory {
+  /** Whether reading takes so long that what is needed twice is better kept. */
+  readonly isSlow?: boolean;
+
   /** RAM that exists now, boot RAM and hot-added, sorted and disjoint. */
   ranges(): Promise<readonly PhysicalRange[]>;
 

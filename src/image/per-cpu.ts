@@ -16,6 +16,7 @@ import { cpuNotes } from "../elfcore/kinds.ts";
 import type { RangeSet } from "../layout/range-set.ts";
 import { findU64s, PAGE_SIZE, u64, words } from "./bytes.ts";
 import { isCpuNote } from "./core-header.ts";
+import type { KernelSpan } from "./kernel-bytes.ts";
 import type { PhysicalMemory } from "./memory.ts";
 
 /** NR_CPUS of x86-64 is 8192 at most, and QEMU has 4096 CPUs at most. */
@@ -53,23 +54,23 @@ interface AddressSpace {
 /**
  * Searches the kernel's data for the table.
  *
- * @param bytes what lies from `_stext` on, at virtual `stext` and physical `base`.
+ * @param kernel what lies from `_stext` on, which is at virtual `stext`.
  * @param header a core header of this kernel: its CPU notes prove the table.
  * @returns undefined where none or more than one fits, or a note would not be what the kernel has there.
  */
 export async function findPerCpuTable(
   memory: PhysicalMemory,
-  bytes: Uint8Array,
-  at: { readonly stext: bigint; readonly base: bigint },
+  kernel: KernelSpan,
+  stext: bigint,
   space: AddressSpace,
   header: CoreHeader,
 ): Promise<PerCpuTable | undefined> {
   const found = new Map<bigint, PerCpuTable>();
-  for (const end of tableEnds(bytes, at.stext)) {
-    const offsets = fromCpuZero(unitsBefore(bytes, end, space), header, space);
+  for (const end of await tableEnds(kernel, stext)) {
+    const offsets = fromCpuZero(await unitsBefore(memory, kernel, end, space), header, space);
     const crashNotes = pointerFor(offsets, header, space);
-    if (crashNotes === undefined || findU64s(bytes, crashNotes, 1).length === 0) continue;
-    const address = at.base + BigInt(end - offsets.length * U64);
+    if (crashNotes === undefined || !(await contains(kernel, crashNotes))) continue;
+    const address = kernel.address + BigInt(end - offsets.length * U64);
     found.set(address, { address, count: offsets.length, crashNotes });
   }
   const [table, ...others] = found.values();
@@ -114,38 +115,59 @@ function unknown(reason: string): PossibleCpus {
   return { state: "unknown", reason };
 }
 
+async function contains(kernel: KernelSpan, value: bigint): Promise<boolean> {
+  for await (const { bytes } of kernel.windows()) if (findU64s(bytes, value, 1).length > 0) return true;
+  return false;
+}
+
 /**
- * Offsets in `bytes` behind the last possible CPU's entry: from there on the same page-aligned address of the kernel's
+ * Offsets in `kernel` behind the last possible CPU's entry: from there on the same page-aligned address of the kernel's
  * image stands again and again.
  */
-function tableEnds(bytes: Uint8Array, stext: bigint): readonly number[] {
+async function tableEnds(kernel: KernelSpan, stext: bigint): Promise<readonly number[]> {
+  const ends = new Set<number>();
+  for await (const { offset, bytes } of kernel.windows())
+    for (const end of runsOfLoadAddresses(bytes, stext, kernel.length))
+      if (ends.size < MAX_TABLES) ends.add(offset + end);
+  return [...ends];
+}
+
+/** Where such runs begin in `bytes`; one that began before them begins at 0. */
+function runsOfLoadAddresses(bytes: Uint8Array, stext: bigint, length: number): readonly number[] {
   const list = words(bytes);
-  const ends: number[] = [];
+  const runs: number[] = [];
   const isLoadAddress = (i: number): boolean =>
     list[i + 1] === 0xffff_ffff &&
     list[i]! % PAGE_SIZE === 0 &&
     u64(bytes, i * 4) >= stext &&
-    u64(bytes, i * 4) < stext + BigInt(bytes.length);
+    u64(bytes, i * 4) < stext + BigInt(length);
   const same = (i: number, j: number): boolean => list[i] === list[j] && list[i + 1] === list[j + 1];
   // A run of four u64s covers one whose number is a multiple of four.
   const step = 2 * MIN_TAIL;
-  for (let i = 0; i + 1 < list.length && ends.length < MAX_TABLES; i += step) {
+  for (let i = 0; i + 1 < list.length && runs.length < MAX_TABLES; i += step) {
     if (!isLoadAddress(i)) continue;
     let start = i;
     while (start >= 2 && same(start - 2, i)) start -= 2;
     let end = i + 2;
     while (end + 1 < list.length && same(end, i)) end += 2;
-    if (end - start >= step) ends.push(start * 4);
+    if (end - start >= step) runs.push(start * 4);
     // To the step that holds the run's end.
     i = Math.max(i, end - (end % step) - step);
   }
-  return ends;
+  return runs;
 }
 
 /** Entries that stand right before `end` and may be per-CPU units, first one first. */
-function unitsBefore(bytes: Uint8Array, end: number, space: AddressSpace): readonly bigint[] {
+async function unitsBefore(
+  memory: PhysicalMemory,
+  kernel: KernelSpan,
+  end: number,
+  space: AddressSpace,
+): Promise<readonly bigint[]> {
+  const length = Math.min(end, MAX_CPUS * U64);
+  const bytes = await memory.read(kernel.address + BigInt(end - length), length);
   const units: bigint[] = [];
-  for (let at = end - U64; at >= 0 && units.length < MAX_CPUS; at -= U64) {
+  for (let at = length - U64; at >= 0; at -= U64) {
     const value = u64(bytes, at);
     if (!isUnit(value, space)) break;
     units.push(value);

@@ -1,23 +1,17 @@
 /** One in-place install: hash first, then pause, check that nothing moved, write, resume, read back. */
-import { encodeCoreHeader } from "../elfcore/encode.ts";
 import type { CoreHeader } from "../elfcore/header.ts";
-import { cpuNotes } from "../elfcore/kinds.ts";
-import { equalBytes, u32, u64 } from "../image/bytes.ts";
+import { equalBytes } from "../image/bytes.ts";
 import { hex } from "../elfcore/hex.ts";
 import { DigestPrefix } from "../image/digest.ts";
 import { ImageError } from "../image/error.ts";
 import type { Sha256 } from "../image/hash.ts";
-import { type Kimage, kimageBytes, parseKimage } from "../image/kimage.ts";
 import type { CaptureImage } from "../image/locate.ts";
 import type { PhysicalMemory } from "../image/memory.ts";
 import { planMove } from "../image/move.ts";
 import { planInstall, type PlannedWrite, type WritePlan } from "../image/plan.ts";
-import { encodeRegions } from "../image/purgatory.ts";
+import { ImageCheck, Place } from "./image-check.ts";
 import { endedWith, intend, type Logged } from "./install-log.ts";
 import type { Machine } from "./machine.ts";
-
-/** CPU notes that are looked at in the pause: a panic fills those of all CPUs, and each look costs time. */
-const MAX_CPU_NOTES = 8;
 
 /** What an install did. */
 export interface InstallReport {
@@ -111,10 +105,12 @@ async function carryOut(
 /** Pause, check, write, resume, read back. */
 async function pauseAndWrite(machine: Machine, image: CaptureImage, plan: WritePlan): Promise<InstallReport> {
   // Once before the pause: a machine is not stopped for nothing, and the pause does not pay for code that runs cold.
-  await checkSameImage(machine.memory, image);
+  const check = new ImageCheck(machine.memory, image);
+  await check.run();
+  const places = placesOf(machine.memory, plan);
   const { microseconds } = await machine.paused(async () => {
     // All reads at once: without a shared file each waits for QEMU, and the guest waits with it.
-    await Promise.all([checkSameImage(machine.memory, image), checkBefore(machine.memory, plan)]);
+    await Promise.all([check.run(), checkBefore(plan, places)]);
     await writeAll(machine.memory, plan);
   });
   for (const { address, after, what } of plan.writes) {
@@ -129,72 +125,6 @@ async function pauseAndWrite(machine: Machine, image: CaptureImage, plan: WriteP
 }
 
 /**
- * Called before the pause and again in it: the kernel's pointer still leads to this image, its header, region table
- * and digest are what they were, and no panic is under way.
- *
- * @throws {ImageError} `changed`, or `panicking`.
- */
-export async function checkSameImage(memory: PhysicalMemory, image: CaptureImage): Promise<void> {
-  const { digest, header, headerAddress } = image;
-  const expected: (readonly [string, bigint, Uint8Array])[] = [
-    ["core header", headerAddress, encodeCoreHeader(header)],
-  ];
-  if (digest.state === "covers-header") {
-    expected.push(["digest's region table", digest.table.address, encodeRegions(digest.table.regions)]);
-    expected.push(["digest", digest.address, digest.value]);
-  }
-  const notes = cpuNotes(header).slice(0, MAX_CPU_NOTES);
-  // What is read does not depend on what was read before it: all of it is asked for at once.
-  const [, bytes, used] = await Promise.all([
-    checkPointer(memory, image),
-    Promise.all(expected.map(([, address, { length }]) => memory.read(address, length))),
-    Promise.all(notes.map(({ p_paddr }) => memory.read(p_paddr, 4))),
-  ]);
-  for (const [i, [what, address, wanted]] of expected.entries()) {
-    if (!equalBytes(bytes[i]!, wanted))
-      throw new ImageError(
-        "changed",
-        `The ${what} at ${hex(address)} changed before the install; look again`,
-      );
-  }
-  // A CPU's note is empty until a panic stops the CPU (crash_save_cpu), and that comes before purgatory hashes.
-  const panicking = notes.find((_, i) => u32(used[i]!, 0) !== 0);
-  if (panicking !== undefined)
-    throw new ImageError(
-      "panicking",
-      `Nothing was written: the CPU note at ${hex(panicking.p_paddr)} is in use, so the guest is panicking already`,
-    );
-}
-
-/** @throws {ImageError} `changed` where the kernel's pointer leads elsewhere by now, or to other segments. */
-async function checkPointer(
-  memory: PhysicalMemory,
-  { kernel, kimage, crashMemory }: CaptureImage,
-): Promise<void> {
-  if (kernel?.imagePointerAddress === undefined || kernel.pageOffset === undefined || !kimage) return;
-  const [place, bytes] = await Promise.all([
-    memory.read(kernel.imagePointerAddress, 8),
-    memory.read(kimage.address, kimageBytes(kimage.segments.length)),
-  ]);
-  // The kernel holds the pointer at NULL while it loads or rewrites an image: then it is not our turn.
-  const pointer = u64(place, 0);
-  if (pointer === 0n)
-    throw new ImageError("changed", "The capture image is being replaced or was unloaded; look again");
-  const now =
-    pointer - kernel.pageOffset === kimage.address && parseKimage(kimage.address, bytes, crashMemory);
-  if (!now || !sameSegments(now, kimage))
-    throw new ImageError("changed", "Another capture image was loaded; look again");
-}
-
-function sameSegments(a: Kimage, b: Kimage): boolean {
-  return segmentsText(a) === segmentsText(b);
-}
-
-function segmentsText({ entry, segments }: Kimage): string {
-  return `${entry} ${segments.map(({ address, size }) => `${address}+${size}`).join(" ")}`;
-}
-
-/**
  * Called while the machine stands still. Every byte that is written must be what the plan says; a write that fails
  * is undone with what was written before it.
  *
@@ -202,13 +132,18 @@ function segmentsText({ entry, segments }: Kimage): string {
  * undone. Where it could, what the write threw.
  */
 export async function applyPlan(memory: PhysicalMemory, plan: WritePlan): Promise<void> {
-  await checkBefore(memory, plan);
+  await checkBefore(plan, placesOf(memory, plan));
   await writeAll(memory, plan);
 }
 
+/** Where each write of `plan` goes. */
+function placesOf(memory: PhysicalMemory, { writes }: WritePlan): readonly Place[] {
+  return writes.map(({ address, before }) => new Place(memory, address, before.length));
+}
+
 /** @throws {ImageError} `changed` where a byte that is to be written is not what the plan says. */
-async function checkBefore(memory: PhysicalMemory, { writes }: WritePlan): Promise<void> {
-  const found = await Promise.all(writes.map(({ address, before }) => memory.read(address, before.length)));
+async function checkBefore({ writes }: WritePlan, places: readonly Place[]): Promise<void> {
+  const found = await Promise.all(places.map(async (place) => place.read()));
   for (const [i, { address, before, what }] of writes.entries()) {
     if (!equalBytes(found[i]!, before))
       throw new ImageError(

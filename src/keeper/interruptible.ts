@@ -17,6 +17,10 @@ class InterruptibleMemory implements PhysicalMemory {
     this.#signal = signal;
   }
 
+  get isSlow(): boolean {
+    return this.#memory.isSlow ?? false;
+  }
+
   async ranges(): Promise<readonly PhysicalRange[]> {
     this.#signal.throwIfAborted();
     return await this.#memory.ranges();

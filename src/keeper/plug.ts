@@ -9,7 +9,8 @@ import { hotpluggableRegions } from "../layout/machine.ts";
 import { formatBytes, formatRange } from "../layout/range.ts";
 import { wantedHeader } from "../layout/wanted.ts";
 import { type Audit, isCorrectable } from "./audit.ts";
-import { applyPlan, checkSameImage } from "./install.ts";
+import { ImageCheck } from "./image-check.ts";
+import { applyPlan } from "./install.ts";
 import { endedWith, type OpenInstall } from "./install-log.ts";
 import { type Keeper, MAX_ATTEMPTS, type Reconciled } from "./keeper.ts";
 import { type AllocatedDimm, isLoss, type PausedWork, type PluggableMachine } from "./machine.ts";
@@ -80,8 +81,9 @@ export async function plugMemory(machine: PluggableMachine, keeper: Keeper, size
       const prefix = await keeper.prepare(image);
       const allocated = (dimm ??= await machine.allocateDimm(size));
       open = await keeper.intend(image);
+      const check = new ImageCheck(machine.memory, image);
       done = await machine.paused(async () => {
-        await checkSameImage(machine.memory, image);
+        await check.run();
         await allocated.plug((added) => (id = added));
         const wanted = wantedHeader(image.header, await machine.layout());
         const plan = await planInstall(machine.memory, image, wanted, prefix);

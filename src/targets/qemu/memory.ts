@@ -128,6 +128,10 @@ export class GuestMemory implements PhysicalMemory {
     return files.some((file) => file?.isProcess) ? "process-memory" : "shared-file";
   }
 
+  get isSlow(): boolean {
+    return this.access === "gdbstub";
+  }
+
   /** Why blocks are reached only by asking QEMU; empty where none is. */
   get whyNotDirect(): string {
     return [...this.#direct.missing].map(([name, reason]) => `${name}: ${reason}`).join("; ");
