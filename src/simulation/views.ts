@@ -9,6 +9,8 @@ import { systemRam, type SystemState } from "./system.ts";
 
 const MEMORY = "/sys/devices/system/memory";
 const CPU = "/sys/devices/system/cpu";
+const BLOCK_DIRECTORY = /^\/sys\/devices\/system\/memory\/memory(?<index>\d{1,15})\/?$/;
+const BLOCK_FILE = /^\/sys\/devices\/system\/memory\/memory(?<index>\d{1,15})\/state$/;
 
 /** What the views need beside the system's state. */
 export interface ViewState extends SystemState {
@@ -41,8 +43,13 @@ export function iomemText(state: SystemState): string {
 /** The files, generated when they are read. @param state - asked for at each read. */
 export function systemFiles(state: () => ViewState): ReadTree {
   return {
-    readText: async (path) => files(state()).get(path)?.(),
+    readText: async (path) => {
+      const index = BLOCK_FILE.exec(path)?.groups?.["index"];
+      return index === undefined ? files(state()).get(path)?.() : blockText(state(), BigInt(index));
+    },
     list: async (path) => {
+      const index = BLOCK_DIRECTORY.exec(path)?.groups?.["index"];
+      if (index !== undefined) return blockText(state(), BigInt(index)) === undefined ? [] : ["state"];
       const prefix = `${path.replace(/\/+$/, "")}/`;
       const names = [...files(state()).keys()]
         .filter((file) => file.startsWith(prefix))
@@ -50,6 +57,20 @@ export function systemFiles(state: () => ViewState): ReadTree {
       return [...new Set(names)];
     },
   };
+}
+
+/** One block's file, without all others: a machine may have thousands, and who looks at it reads each. */
+function blockText(state: SystemState, index: bigint): string | undefined {
+  const at = index * BLOCK_SIZE;
+  const dimm = state.dimms.find(({ added, range }) => added && range.start <= at && at < range.end);
+  if (dimm) return stateText(dimm.online.has(Number(index - dimm.range.start / BLOCK_SIZE)));
+  return memoryBlocks({ ...state, dimms: [] }).some(([block]) => block === index)
+    ? stateText(true)
+    : undefined;
+}
+
+function stateText(online: boolean): string {
+  return online ? "online\n" : "offline\n";
 }
 
 function files(state: ViewState): ReadonlyMap<string, () => string> {
@@ -74,7 +95,7 @@ function files(state: ViewState): ReadonlyMap<string, () => string> {
     tree.set(`${CPU}/crash_hotplug`, () => flag);
   }
   for (const [index, online] of memoryBlocks(state))
-    tree.set(`${MEMORY}/memory${index}/state`, () => (online ? "online\n" : "offline\n"));
+    tree.set(`${MEMORY}/memory${index}/state`, () => stateText(online));
   for (let cpu = 0; cpu < cpus.present; cpu++) {
     tree.set(`${CPU}/cpu${cpu}/crash_notes`, () => `${hex(crashNoteOf(blueprint, cpu))}\n`);
     tree.set(`${CPU}/cpu${cpu}/crash_notes_size`, () => `${CPU_NOTE_SIZE}\n`);

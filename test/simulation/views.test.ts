@@ -40,6 +40,19 @@ test("a DIMM is System RAM and has blocks from the moment in which the kernel ad
   expect(machine.memory.ram.overlaps(places(0, 2))).toBe(false);
 });
 
+test("a block has a directory with its state, and one that is not there has neither", async () => {
+  const { files } = machineOf("6.1,manual-online,dimm=256M");
+  const blocks = (await files.list("/sys/devices/system/memory")).filter((name) => /^memory\d/.test(name));
+  expect(blocks).toHaveLength(4);
+  for (const name of [...blocks, "memory3", "memory99999"]) {
+    const directory = `/sys/devices/system/memory/${name}`;
+    const isThere = blocks.includes(name);
+    expect(await files.list(directory)).toEqual(isThere ? ["state"] : []);
+    const text = await files.readText(`${directory}/state`);
+    expect(text).toEqual(isThere ? expect.stringMatching(/^(?:on|off)line\n$/) : undefined);
+  }
+});
+
 test("memory blocks have 128 MiB, and boot RAM's are online", async () => {
   const { blockSize, blocks, autoOnlineBlocks } = await readMemoryBlocks(machineOf("6.1").files);
   expect({ blockSize, autoOnlineBlocks }).toEqual({ blockSize: BLOCK, autoOnlineBlocks: "online" });

@@ -58,11 +58,12 @@ export async function auditLocal(
     let doubt: Verdict | undefined;
     for (let look = 0; look < MAX_LOOKS; look++) {
       if (look > 0) facts = await readKdumpFacts(machine.tree);
+      const mark = await machine.mark();
       const seen = await layoutFor(machine, facts);
       layout = seen.layout;
       const judged: Judged =
         facts.crashLoaded === true
-          ? await lookAtImage(machine, sha256, hints, layout, signal)
+          ? await lookAtImage(machine, sha256, hints, { layout, mark }, signal)
           : await notLoaded(machine, facts, seen);
       if ("changed" in judged) {
         changed = judged.changed;
@@ -101,16 +102,23 @@ async function layoutFor(machine: LocalMachine, { crashLoaded }: KdumpFacts): Pr
   }
 }
 
+/** What the machine had before its image was looked at. */
+interface Before {
+  readonly layout: MachineLayout;
+  /** {@link LocalMachine.mark}, taken before the layout. */
+  readonly mark: string | undefined;
+}
+
 /** A look at the image that the kernel says it has loaded. */
 async function lookAtImage(
   machine: LocalMachine,
   sha256: Sha256,
   hints: LocateHints,
-  layout: MachineLayout,
+  before: Before,
   signal: AbortSignal | undefined,
 ): Promise<Judged> {
   try {
-    return await judgeImage(machine, sha256, hints, layout, signal);
+    return await judgeImage(machine, sha256, hints, before, signal);
   } catch (error) {
     // Memory that was there is gone.
     if (error instanceof MemoryAccessError && machine.tree.isLive) return { changed: error.message };
@@ -122,7 +130,7 @@ async function judgeImage(
   machine: LocalMachine,
   sha256: Sha256,
   hints: LocateHints,
-  layout: MachineLayout,
+  { layout, mark }: Before,
   signal: AbortSignal | undefined,
 ): Promise<Judged> {
   const { memory, tree } = machine;
@@ -133,8 +141,9 @@ async function judgeImage(
     kernel,
     ...withoutUndefined(hints),
   });
-  const after = await machine.layout();
-  if (!sameLayout(layout, after)) return { changed: "memory or CPUs came or went" };
+  const isSame = mark !== undefined && mark === (await machine.mark());
+  const after = isSame ? layout : await machine.layout();
+  if (!isSame && !sameLayout(layout, after)) return { changed: "memory or CPUs came or went" };
   if ((await readKdumpFacts(tree)).crashLoaded !== true)
     return { changed: "the capture kernel was unloaded" };
   if (location.found === "nothing-loaded" || location.found === "no-crash-memory")

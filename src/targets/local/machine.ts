@@ -37,8 +37,10 @@ export interface LocalMachineOptions {
 }
 
 const IOMEM = "/proc/iomem";
-const BLOCK_SIZE = "/sys/devices/system/memory/block_size_bytes";
 const POSSIBLE = "/sys/devices/system/cpu/possible";
+const PRESENT = "/sys/devices/system/cpu/present";
+const ONLINE = "/sys/devices/system/cpu/online";
+const BLOCKS = "/sys/devices/system/memory";
 
 /** The local machine. Nothing is read before it is asked for. Close it. */
 export class LocalMachine implements Machine, AsyncDisposable {
@@ -80,13 +82,34 @@ export class LocalMachine implements Machine, AsyncDisposable {
    */
   async layout(): Promise<MachineLayout> {
     const { tree } = this;
-    const hasBlocks = (await tree.readText(BLOCK_SIZE)) !== undefined;
+    const hasBlocks = (await tree.readText(`${BLOCKS}/block_size_bytes`)) !== undefined;
     return machineLayoutFromSysfs({
       iomem: parseIomem(await this.#iomem()),
       memory: hasBlocks ? await readMemoryBlocks(tree) : undefined,
       cpus: await readCpus(tree),
       vmcoreinfoNote: await readVmcoreinfoNote(tree),
     });
+  }
+
+  /**
+   * What is another text after memory or CPUs came or went, for a fraction of what a layout costs, which reads a file
+   * for each memory block: the resources, the names of blocks, the CPUs, and MemTotal, from which and to which pages go
+   * as blocks come online and go offline (adjust_managed_page_count(), mm/page_alloc.c). A block that came online while
+   * another of the same size went offline is not seen; both are told of by an event.
+   *
+   * @returns undefined where a file is not there, or the files are a copy: then only the layouts themselves tell.
+   */
+  async mark(): Promise<string | undefined> {
+    const { tree } = this;
+    if (!tree.isLive) return undefined;
+    const texts: string[] = [];
+    for (const path of [IOMEM, PRESENT, ONLINE, "/proc/meminfo"]) {
+      const text = await tree.readText(path);
+      if (text === undefined) return undefined;
+      texts.push(path === "/proc/meminfo" ? (/^MemTotal:.*$/m.exec(text)?.[0] ?? "") : text);
+    }
+    const blocks = (await tree.list(BLOCKS)).toSorted();
+    return [...texts, ...blocks].join("\n");
   }
 
   /** Nobody can stop the machine that they run in. */

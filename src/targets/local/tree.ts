@@ -3,6 +3,7 @@ import { closeSync, readSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import type { ReadTree } from "../../layout/sysfs.ts";
 import { codeOf } from "../qemu/unix-socket.ts";
+import { PAGE_SIZE } from "../../image/bytes.ts";
 import { isNotThere, resolveBelow } from "./below-root.ts";
 import { LocalError } from "./error.ts";
 import { openToRead } from "./file.ts";
@@ -55,6 +56,9 @@ export class RootTree implements ReadTree {
       for (let length = 0; ;) {
         const bytesRead = readSync(file, CHUNK_BUFFER, 0, CHUNK, null);
         if (bytesRead === 0) break;
+        // An attribute of sysfs is at most a page, and is given whole (sysfs_kf_seq_show(), fs/sysfs/file.c). Files of
+        // /proc may be given in parts.
+        const isWhole = path.startsWith("/sys/") && bytesRead < PAGE_SIZE;
         parts.push(Buffer.from(CHUNK_BUFFER.subarray(0, bytesRead)));
         length += bytesRead;
         if (length > MAX_TEXT)
@@ -62,6 +66,7 @@ export class RootTree implements ReadTree {
             "malformed",
             `${shown} has more than ${MAX_TEXT} bytes, more than any such file`,
           );
+        if (isWhole) break;
       }
       return { state: "text", text: Buffer.concat(parts).toString("latin1") };
     } catch (error) {

@@ -194,8 +194,8 @@ class EventfulTree extends RootTree {
   readonly #events: Map<string, () => Promise<void>>;
   readonly #reads = new Map<string, number>();
 
-  constructor(root: string, events: Readonly<Record<string, () => Promise<void>>>) {
-    super(root);
+  constructor(root: string, events: Readonly<Record<string, () => Promise<void>>>, isLive = false) {
+    super(root, isLive);
     this.#events = new Map(Object.entries(events));
   }
 
@@ -229,6 +229,41 @@ describe("while the machine changes", () => {
     expect(audit).toMatchObject({ verdict: "accurate", layout: { inside: {} } });
     expect(audit.layout.backed.equals(target.machine.backed)).toBe(true);
     expect(tree.reads(IOMEM)).toBeGreaterThan(3);
+  });
+
+  const BLOCK_0 = "/sys/devices/system/memory/memory0/state";
+
+  test("a live machine's blocks are read once where nothing changes, a copy's twice", async () => {
+    await copyMachine(targetOf("6.1").machine, temp);
+    for (const [isLive, reads] of [
+      [true, 1],
+      [false, 2],
+    ] as const) {
+      const tree = new EventfulTree(temp.root, {}, isLive);
+      expect(await auditTree(tree)).toMatchObject({ verdict: "accurate" });
+      expect(tree.reads(BLOCK_0)).toBe(reads);
+    }
+  });
+
+  test("blocks of a live machine that come online during a look are seen by what it has in all", async () => {
+    const target = targetOf("6.1,manual-online");
+    const id = target.machine.plugDimm(BLOCK);
+    await copyMachine(target.machine, temp);
+    const tree = new EventfulTree(
+      temp.root,
+      {
+        // The second time is when the image has been looked at.
+        "/proc/meminfo 2": async () => {
+          target.machine.online(id);
+          await copyMachine(target.machine, temp);
+        },
+      },
+      true,
+    );
+    const audit = await auditTree(tree);
+    expect(tree.reads("/proc/meminfo")).toBeGreaterThan(2);
+    expect(audit.verdict).toBe("inaccurate");
+    expect(audit.missing.bytes).toBe(BLOCK);
   });
 
   test("a load that comes during a look is what is judged", async () => {

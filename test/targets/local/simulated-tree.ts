@@ -5,6 +5,7 @@ import { dirname, join } from "node:path";
 import { VMCOREINFO_NOTE_SIZE } from "../../../src/image/vmcoreinfo.ts";
 import { u32 } from "../../../src/image/bytes.ts";
 import { RangeSet } from "../../../src/layout/range-set.ts";
+import { BLOCK_SIZE, blockCount } from "../../../src/simulation/dimms.ts";
 import { KERNEL_DATA } from "../../../src/simulation/blueprint.ts";
 import type { SimulatedMachine } from "../../../src/simulation/machine.ts";
 import { systemRam, usableRam } from "../../../src/simulation/system.ts";
@@ -50,7 +51,7 @@ export async function copyMachine(machine: SimulatedMachine, tree: TempTree): Pr
   await tree.write("/proc/cpuinfo", `processor\t: 0\nflags\t\t: ${flags.join(" ")}\n\nprocessor\t: 1\n`);
   await tree.write(
     "/proc/meminfo",
-    `MemTotal:       ${usableRam(machine.system) / 1024n} kB\nMemFree: 1 kB\n`,
+    `MemTotal:       ${(usableRam(machine.system) - offlineBytes(machine)) / 1024n} kB\nMemFree: 1 kB\n`,
   );
   await tree.write("/proc/self/status", "Name:\tnode\nCapEff:\t000001ffffffffff\n");
   copyMemory(machine, tree);
@@ -64,6 +65,13 @@ export function copyMemory(machine: SimulatedMachine, tree: TempTree): void {
     read: ({ start, end }) => machine.memory.peek(start, Number(end - start)),
     notes: kcoreNotes(machine),
   });
+}
+
+/** Of DIMMs whose blocks are there and not in use. */
+function offlineBytes({ system }: SimulatedMachine): bigint {
+  return system.dimms
+    .filter((dimm) => dimm.added)
+    .reduce((sum, dimm) => sum + BigInt(blockCount(dimm) - dimm.online.size) * BLOCK_SIZE, 0n);
 }
 
 async function copyFiles(machine: SimulatedMachine, tree: TempTree, path: string): Promise<void> {
