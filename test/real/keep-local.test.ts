@@ -108,6 +108,12 @@ async function dumped({ guest, others }: Kept, dimm: PhysicalRange): Promise<voi
   await agent.finish("capture");
 }
 
+/** The most that the agent has had in memory, MiB. */
+async function peakMiB({ guest }: Kept, { pid }: GuestProcess): Promise<number> {
+  const line = await guest.agent.output(`grep VmHWM /proc/${pid}/status`);
+  return Number(/^VmHWM:\s+(\d+) kB$/.exec(line.trim())![1]) / 1024;
+}
+
 type Fields = ReturnType<typeof fieldsOf>;
 
 /** Ends it as Ctrl-C would. @returns what it installed, in the order in which it did. */
@@ -160,6 +166,8 @@ describe.each(CASES)("Linux %s, loaded by %s", (series, load) => {
     await kept.accurate();
     const dimm = await kept.plug("second");
     await kept.accurate();
+    const peak = await peakMiB(kept, agent);
+    console.log(`${series} ${load}: the agent had ${peak.toFixed(0)} MiB in memory at most`);
     const installs = await ended(agent, `${series} ${load}`);
     expect(installs.length).toBeGreaterThanOrEqual(3);
     expect(new Set(installs.map(({ way }) => way))).toEqual(new Set(["re-arm"]));

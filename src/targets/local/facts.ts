@@ -1,12 +1,13 @@
 /** What the running kernel says of kdump in /proc and /sys. */
 import { LocalError } from "./error.ts";
+import { kernelRefusals, type KexecPermission } from "./kexec-permission.ts";
 import type { RootTree } from "./tree.ts";
 
 /** `/sys/kernel/security/lockdown`: what even root may not do. */
 export type Lockdown = "none" | "integrity" | "confidentiality";
 
 /** The kernel's own account. A field is undefined where the kernel has no such file, or it may not be read. */
-export interface KdumpFacts {
+export interface KdumpFacts extends KexecPermission {
   /** `kexec_crash_loaded`. Also no while a load is under way: the old image goes first. */
   readonly crashLoaded: boolean | undefined;
   /** `kexec_crash_size`: bytes of crash memory without its low part. */
@@ -19,10 +20,6 @@ export interface KdumpFacts {
   readonly cpuHotplug: boolean | undefined;
   /** `crash_elfcorehdr_size`: bytes that the kernel wants a header's segment to have (Linux >= 6.6). */
   readonly elfcorehdrSize: bigint | undefined;
-  /** `kernel.kexec_load_disabled`: no image can be loaded any more until the next boot. */
-  readonly kexecLoadDisabled: boolean | undefined;
-  /** `kernel.kexec_load_limit_panic`: loads that are left (Linux >= 6.3); -1 is no limit. */
-  readonly kexecLoadsLeft: bigint | undefined;
   readonly lockdown: Lockdown | undefined;
   /** `uname -r`. */
   readonly release: string | undefined;
@@ -59,16 +56,10 @@ export interface Repair {
   readonly reason: string;
 }
 
-/**
- * Whether the kernel would let root correct the header from inside.
- *
- * The order is that of `kexec_load_check` (kernel/kexec.c): an image that is loaded stays loaded whatever it answers.
- */
+/** Whether the kernel would let root correct the header from inside. */
 export function repairFromInside(facts: KdumpFacts): Repair {
-  if (facts.kexecLoadDisabled === true) return no("kernel.kexec_load_disabled is 1, until the next boot");
-  if (facts.kexecLoadsLeft === 0n) return no("kernel.kexec_load_limit_panic is 0, until the next boot");
-  if (facts.lockdown !== undefined && facts.lockdown !== "none")
-    return no(`the kernel is locked down (lockdown=${facts.lockdown}), which forbids kexec_load`);
+  const [refusal] = kernelRefusals(facts, "kexec_load");
+  if (refusal !== undefined) return { permitted: false, reason: refusal };
   if (facts.kexecLoadDisabled === undefined)
     return { permitted: undefined, reason: "/proc/sys/kernel/kexec_load_disabled is not there" };
   if (facts.lockdown === undefined)
@@ -78,10 +69,6 @@ export function repairFromInside(facts: KdumpFacts): Repair {
         "/sys/kernel/security/lockdown is not there (no lockdown in this kernel, or securityfs is not mounted)",
     };
   return { permitted: true, reason: "" };
-}
-
-function no(reason: string): Repair {
-  return { permitted: false, reason };
 }
 
 /** Its place, and the one that it has besides since 6.19 (Documentation/ABI/testing/sysfs-kernel-kexec-kdump). */

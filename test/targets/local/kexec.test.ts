@@ -281,11 +281,11 @@ describe("what keeps a process from kexec", () => {
   test.each([
     ["/proc/self/status", "CapEff:\t000001ffffbfffff\n", "this process has no CAP_SYS_BOOT"],
     ["/proc/sys/kernel/kexec_load_disabled", "1\n", "kernel.kexec_load_disabled is 1"],
-    ["/proc/sys/kernel/kexec_load_limit_panic", "0\n", "kernel.kexec_load_limit_panic is used up"],
+    ["/proc/sys/kernel/kexec_load_limit_panic", "0\n", "kernel.kexec_load_limit_panic is 0"],
     [
       "/sys/kernel/security/lockdown",
       "none [integrity] confidentiality\n",
-      "the kernel is locked down (integrity)",
+      "the kernel is locked down (lockdown=integrity)",
     ],
   ])("is in %s", async (path, content, words) => {
     const refusals = await kexecRefusals(tree({ ...ROOT, [path]: content }), "kexec_load");
