@@ -14,6 +14,7 @@ import {
   findDigest,
   findRegionTables,
   readRegion,
+  roomForPieces,
   type RegionTable,
 } from "./purgatory.ts";
 
@@ -180,11 +181,12 @@ export class DigestPrefix {
     ...apart: readonly bigint[]
   ): Promise<DigestPrefix> {
     const rest = sha256();
+    const room = roomForPieces(table.regions);
     let whole: RunningHash | undefined;
     for (const region of table.regions) {
       const isApart = region.size > 0 && apart.includes(region.address);
       if (isApart) whole ??= rest.copy();
-      for await (const bytes of readRegion(memory, region)) {
+      for await (const bytes of readRegion(memory, region, room)) {
         if (!isApart) rest.update(bytes);
         whole?.update(bytes);
       }

@@ -146,18 +146,29 @@ export async function computeDigest(
   regions: readonly DigestRegion[],
 ): Promise<Uint8Array> {
   const hash = sha256();
+  const room = roomForPieces(regions);
   for (const region of regions) {
-    for await (const bytes of readRegion(memory, region)) hash.update(bytes);
+    for await (const bytes of readRegion(memory, region, room)) hash.update(bytes);
   }
   return hash.digest();
 }
 
-/** A region's bytes in pieces of at most 4 MiB. */
-export async function* readRegion(memory: PhysicalMemory, region: DigestRegion): AsyncGenerator<Uint8Array> {
-  const piece = 4 * 1024 * 1024;
-  for (let done = 0; done < region.size; done += piece) {
-    yield await memory.read(region.address + BigInt(done), Math.min(piece, region.size - done));
-  }
+/** Bytes hashed at a time. */
+const PIECE = 4 * 1024 * 1024;
+
+/** Room for the pieces of all regions of one hash: pages that are new to a process cost more than their hash. */
+export function roomForPieces(regions: readonly DigestRegion[]): Uint8Array {
+  return new Uint8Array(Math.min(PIECE, Math.max(0, ...regions.map(({ size }) => size))));
+}
+
+/** A region's bytes in pieces of at most 4 MiB, each valid until the next is asked for. */
+export async function* readRegion(
+  memory: PhysicalMemory,
+  region: DigestRegion,
+  room: Uint8Array,
+): AsyncGenerator<Uint8Array> {
+  for (let done = 0; done < region.size; done += PIECE)
+    yield await memory.read(region.address + BigInt(done), Math.min(PIECE, region.size - done), room);
 }
 
 /** Physical address of `digest` in `bytes`, which were read at `base`; undefined where it is not there. */

@@ -9,7 +9,9 @@ import { humanMonitor } from "./replies.ts";
 
 /** QEMU copies while it holds its big lock: a chunk bounds how long everything else in it waits. */
 const CHUNK = 64 * 1024 * 1024;
-const CHUNK_TIMEOUT_MS = 60_000;
+/** What any command may take, and what a slow disk needs: a QEMU that hangs is told of soon where little was asked for. */
+const SAVE_TIMEOUT_MS = 10_000;
+const SLOWEST_BYTES_PER_MS = 4 * 1024;
 
 /** QEMU could not write a copy of guest memory, or wrote another one than was asked for. */
 export class PmemsaveError extends QmpError {
@@ -53,7 +55,8 @@ export async function pmemsave(
 
 async function saveTo(qmp: QmpSession, filename: string, address: bigint, size: number): Promise<void> {
   try {
-    await qmp.execute("pmemsave", { val: address, size, filename }, { timeoutMs: CHUNK_TIMEOUT_MS });
+    const timeoutMs = SAVE_TIMEOUT_MS + Math.ceil(size / SLOWEST_BYTES_PER_MS);
+    await qmp.execute("pmemsave", { val: address, size, filename }, { timeoutMs });
   } catch (error) {
     if (!(error instanceof QmpCommandError)) throw error;
     throw new PmemsaveError(
