@@ -170,7 +170,7 @@ test("a keeper that is told and killed in the same breath has told it", async ()
     `const { PauseWatcher } = await import(${watcher});
      const watcher = new PauseWatcher({ say: console.error });
      watcher.ready();
-     watcher.pausing(${JSON.stringify(qemu.path)});
+     watcher.pausing({ target: "qmp:guest", qmp: ${JSON.stringify(qemu.path)} });
      process.kill(process.pid, "SIGKILL");`,
   ]);
   await ended;

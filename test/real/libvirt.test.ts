@@ -1,4 +1,6 @@
 /** Guests of a real libvirt: kept, plugged, paused and dumped through virsh. */
+import { spawn } from "node:child_process";
+import { fileURLToPath } from "node:url";
 import * as v from "valibot";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 
@@ -229,6 +231,59 @@ describe.skipIf(!lab)("a domain with shared RAM", () => {
     expect(await guest.agent.output("echo alive")).toBe("alive\n");
   });
 });
+
+describe.skipIf(!lab)("a keeper that is killed in a pause", () => {
+  it("leaves a domain that runs again, by its own libvirt's word", async () => {
+    await using guest = await bootLoaded({ name: "orphaned", shared: true });
+    await using machine = await openLibvirtMachine(guest.name, { env: env() });
+    const pauses: { readonly event: string; readonly ms: number }[] = [];
+    machine.guest.qmp.onEvent(({ event, timestamp: { seconds, microseconds } }) => {
+      if (event === "STOP" || event === "RESUME")
+        pauses.push({ event, ms: seconds * 1000 + microseconds / 1000 });
+    });
+    const { signal, stderr } = await killedInPause(guest.name);
+    expect(signal).toBe("SIGKILL");
+    expect(stderr).toMatch(
+      /^Process \d+ ended while libvirt:orphaned stood still for it; the guest runs again\n$/,
+    );
+    expect(await host.virsh("domstate", guest.name)).toBe("running");
+    await vi.waitUntil(() => pauses.length === 2, { timeout: 10_000 });
+    const [stop, resume] = pauses;
+    expect([stop!.event, resume!.event]).toEqual(["STOP", "RESUME"]);
+    console.log(`stood still for ${(resume!.ms - stop!.ms).toFixed(0)} ms`);
+    // Two more virsh processes, which a host that is busy takes long to start: 1.5 s at a load of 10.
+    expect(resume!.ms - stop!.ms).toBeLessThan(5000);
+    expect(await guest.agent.output("echo alive")).toBe("alive\n");
+  });
+});
+
+const DIST = fileURLToPath(new URL("../../dist", import.meta.url));
+
+/** A process that pauses the domain and is killed then. @returns when the watcher has ended too. */
+async function killedInPause(
+  domain: string,
+): Promise<{ readonly signal: string | null; readonly stderr: string }> {
+  const script = `
+    const { openLibvirtMachine } = await import(${JSON.stringify(`${DIST}/targets/libvirt/machine.js`)});
+    const { PauseWatcher } = await import(${JSON.stringify(`${DIST}/targets/qemu/pause-watcher.js`)});
+    const pauseWitness = new PauseWatcher({ say: console.error });
+    const machine = await openLibvirtMachine(${JSON.stringify(domain)}, { alone: true, pauseWitness });
+    await machine.paused(async () => {
+      process.kill(process.pid, "SIGKILL");
+      await new Promise(() => {});
+    });
+  `;
+  const child = spawn(process.execPath, ["--input-type=module", "-e", script], {
+    stdio: ["ignore", "ignore", "pipe"],
+    env: env(),
+  });
+  let stderr = "";
+  child.stderr.on("data", (bytes: Buffer) => (stderr += bytes.toString()));
+  return await new Promise((resolve, reject) => {
+    child.once("error", reject);
+    child.once("close", (_code, signal) => resolve({ signal, stderr }));
+  });
+}
 
 describe.skipIf(!lab)("a domain with private RAM", () => {
   it("is corrected all the same", async () => {

@@ -93,3 +93,9 @@ export function libvirtError(
   };
   return new LibvirtError(kind, sentences[kind]);
 }
+
+/** Whether virsh's words say that the domain has ended. */
+export function isGone(words: string): boolean {
+  const meaning = meaningOf(words);
+  return meaning === "not-running" || meaning === "absent";
+}

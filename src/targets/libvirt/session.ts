@@ -13,12 +13,13 @@ import {
   QmpReplyError,
   withCallSite,
 } from "../qemu/qmp-errors.ts";
+import type { Resumable } from "../qemu/pause-witness.ts";
 import { stringifyQmp } from "../qemu/qmp-json.ts";
 import { decodeMessage, type QmpEvent } from "../qemu/qmp-message.ts";
 import type { QmpSession, QmpWaitOptions } from "../qemu/qmp-session.ts";
 import { findDomain, findDomainProcess, type RunningDomain } from "./domain.ts";
 import { virshEnvironment } from "./environment.ts";
-import { LibvirtCommandError, meaningOf, VirshEndedError, VirshRefusal } from "./error.ts";
+import { isGone, LibvirtCommandError, meaningOf, VirshEndedError, VirshRefusal } from "./error.ts";
 import { isDeviceAdded, parseEventLine } from "./event-line.ts";
 import { EventReader } from "./event-reader.ts";
 import { whyNot } from "./list.ts";
@@ -54,8 +55,7 @@ const LIBVIRTS_OWN: ReadonlyMap<string, string> = new Map([
 export class LibvirtSession implements QmpSession {
   readonly domain: RunningDomain;
   readonly closed: Promise<QmpClosedError>;
-  /** libvirt has it, and keeps it when this process ends. */
-  readonly path = undefined;
+  readonly resumable: Resumable;
   /** Events come through another process than replies. */
   readonly eventsInOrder = false;
   /** A question keeps four processes busy, and of what is added through libvirt that sends an event. */
@@ -78,6 +78,7 @@ export class LibvirtSession implements QmpSession {
     virshEnv: NodeJS.ProcessEnv,
   ) {
     this.domain = domain;
+    this.resumable = { target: `libvirt:${domain.name}`, domain: domain.id, virsh: shell.pid ?? 0 };
     this.#shell = shell;
     this.#readers = readers;
     this.#events = events;
@@ -295,11 +296,6 @@ export class LibvirtSession implements QmpSession {
   async #endAll(): Promise<void> {
     await Promise.all([this.#shell, ...this.#readers].map(async (each) => await each.close()));
   }
-}
-
-function isGone(words: string): boolean {
-  const meaning = meaningOf(words);
-  return meaning === "not-running" || meaning === "absent";
 }
 
 /** What QEMU says when a device was added; it says nothing, so the name is ours. */

@@ -7,6 +7,8 @@ import { closeSync, constants, openSync, rmdirSync, writeSync } from "node:fs";
 import { connect, Socket } from "node:net";
 import { dirname } from "node:path";
 
+import type * as resumeDomainModule from "../libvirt/resume-domain.ts";
+import type { Resumable } from "./pause-witness.ts";
 import type { WatcherMessage } from "./pause-watcher.ts";
 
 /** A guest is resumed within this, or not at all: whoever comes later has seen to it, or wants it to stand still. */
@@ -16,12 +18,7 @@ const RETRY_MS = 20;
 /** How long QEMU may take to see that the keeper's gdb connection has ended. */
 const STUB_MS = 1000;
 
-interface Pause {
-  readonly path: string;
-  readonly target: string;
-}
-
-const open = new Map<number, Pause>();
+const open = new Map<number, Resumable>();
 let keeper = 0;
 let mark = "";
 let journal: string | null = null;
@@ -43,27 +40,31 @@ pipe.on("data", (chunk: string) => {
 });
 pipe.on("error", () => undefined);
 pipe.on("close", () => {
-  for (const pause of open.values()) void resume(pause, true);
+  for (const guest of open.values()) void resume(guest, true);
 });
 
 function take(message: WatcherMessage): void {
   if ("keeper" in message) ({ keeper, mark, journal } = message);
-  else if ("pausing" in message) open.set(message.pausing, message);
-  else if ("over" in message) open.delete(message.over);
+  else if ("pausing" in message) {
+    open.set(message.pausing, message.guest);
+    // What is needed for libvirt is read as soon as there is a guest of its, and not when one stands still.
+    if ("domain" in message.guest) void forDomains();
+  } else if ("over" in message) open.delete(message.over);
   else {
-    const pause = open.get(message.lost);
+    const guest = open.get(message.lost);
     open.delete(message.lost);
-    if (pause) void resume(pause, false);
+    if (guest) void resume(guest, false);
   }
 }
 
 /** @param alone whether the keeper has ended: then nobody else writes its journal. */
-async function resume({ path, target }: Pause, alone: boolean): Promise<void> {
+async function resume(guest: Resumable, alone: boolean): Promise<void> {
+  const { target } = guest;
   const end = performance.now() + LIMIT_MS;
   const what = alone ? `Process ${keeper} ended` : `Process ${keeper} lost its connection`;
   for (;;) {
     try {
-      const done = await tryToResume(path, end);
+      const done = "qmp" in guest ? await tryToResume(guest.qmp, end) : await tryDomain(guest, end);
       if (done) tell(target, `${what} while ${target} stood still for it; the guest runs again`, alone);
       return;
     } catch (error) {
@@ -76,7 +77,7 @@ async function resume({ path, target }: Pause, alone: boolean): Promise<void> {
       }
       const reason = error instanceof Error ? error.message : String(error);
       say(
-        `${what} while ${target} stood still for it, and it could not be resumed (${reason}): say "cont" on its monitor`,
+        `${what} while ${target} stood still for it, and it could not be resumed (${reason}): ${"qmp" in guest ? 'say "cont" on its monitor' : '"virsh resume" does so once libvirt answers'}`,
       );
       return;
     }
@@ -95,6 +96,14 @@ async function tryToResume(path: string, end: number): Promise<boolean> {
   } finally {
     monitor.close();
   }
+}
+
+async function forDomains(): Promise<typeof resumeDomainModule> {
+  return await import("../libvirt/resume-domain.ts");
+}
+
+async function tryDomain(guest: Extract<Resumable, { domain: string }>, end: number): Promise<boolean> {
+  return await (await forDomains()).resumeDomain(guest, end);
 }
 
 /** Any other state than `paused` is not of our making. */

@@ -8,11 +8,10 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { Socket } from "node:net";
-import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { ownMark } from "../process-mark.ts";
-import type { OpenPause, PauseWitness } from "./pause-witness.ts";
+import type { OpenPause, PauseWitness, Resumable } from "./pause-witness.ts";
 
 export interface PauseWatcherOptions {
   /** Told of trouble with it, one line. */
@@ -27,7 +26,7 @@ export interface PauseWatcherOptions {
 export type WatcherMessage =
   /** `mark` is in the names of the keeper's gdbstub sockets. */
   | { readonly keeper: number; readonly mark: string; readonly journal: string | null }
-  | { readonly pausing: number; readonly path: string; readonly target: string }
+  | { readonly pausing: number; readonly guest: Resumable }
   | { readonly over: number }
   | { readonly lost: number };
 
@@ -43,7 +42,7 @@ export class PauseWatcher implements PauseWitness {
   #child: ChildProcess | undefined;
   #startedAt = Number.NEGATIVE_INFINITY;
   #next = 1;
-  #open = new Map<number, string>();
+  #open = new Map<number, Resumable>();
 
   constructor(options: PauseWatcherOptions) {
     this.#options = options;
@@ -86,13 +85,13 @@ export class PauseWatcher implements PauseWitness {
     child.once("exit", (code, signal) => ended(signal ?? `exit code ${code}`));
     this.#send({ keeper: process.pid, mark: ownMark(), journal: this.#options.journalFile ?? null });
     // Those that are open already, of one that has ended.
-    for (const [id, path] of this.#open) this.#send(pausing(id, path));
+    for (const [pausing, guest] of this.#open) this.#send({ pausing, guest });
   }
 
-  pausing(qmpPath: string): OpenPause {
+  pausing(guest: Resumable): OpenPause {
     const id = this.#next++;
-    this.#open.set(id, qmpPath);
-    this.#send(pausing(id, qmpPath));
+    this.#open.set(id, guest);
+    this.#send({ pausing: id, guest });
     const end = (message: WatcherMessage): void => {
       if (this.#open.delete(id)) this.#send(message);
     };
@@ -117,8 +116,4 @@ export class PauseWatcher implements PauseWitness {
   #send(message: WatcherMessage): void {
     this.#child?.stdin?.write(`${JSON.stringify(message)}\n`);
   }
-}
-
-function pausing(id: number, path: string): WatcherMessage {
-  return { pausing: id, path: resolve(path), target: `qmp:${path}` };
 }

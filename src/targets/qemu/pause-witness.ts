@@ -1,5 +1,21 @@
 /** Who is told of each pause, so that a guest whose keeper dies in one does not stand still for ever. */
 
+/** A guest that another process can resume, and over what. */
+export type Resumable =
+  | {
+      /** As users write it. */
+      readonly target: string;
+      /** The path of its QMP socket. */
+      readonly qmp: string;
+    }
+  | {
+      readonly target: string;
+      /** libvirt's number of the domain, which is another one after each start. */
+      readonly domain: string;
+      /** The virsh that is told to stop it, by its process number: until that has ended it may still do so. */
+      readonly virsh: number;
+    };
+
 /** A pause that has been told of. */
 export interface OpenPause {
   /** It was ended, or whoever lives has seen to it. */
@@ -14,8 +30,6 @@ export interface PauseWitness {
   ready(): void;
   /**
    * Told right before `stop` is sent to a guest that runs, and not for one that stands still already.
-   *
-   * @param qmpPath the QMP socket over which it can be resumed.
    */
-  pausing(qmpPath: string): OpenPause;
+  pausing(guest: Resumable): OpenPause;
 }

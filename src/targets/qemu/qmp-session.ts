@@ -1,5 +1,6 @@
 /** A way to QEMU's monitor, whoever owns its socket: we (qmp.ts), or libvirt. */
 import type { QmpClosedError } from "./qmp-errors.ts";
+import type { Resumable } from "./pause-witness.ts";
 import type { QmpEvent } from "./qmp-message.ts";
 import type { QemuProcess } from "./qemu-process.ts";
 
@@ -15,8 +16,8 @@ export interface QmpSession extends AsyncDisposable {
   readonly closed: Promise<QmpClosedError>;
   /** True until it has ended. */
   readonly isOpen: boolean;
-  /** The QMP socket that is free when this process ends; undefined where somebody else owns it. */
-  readonly path: string | undefined;
+  /** How another process can resume the guest. */
+  readonly resumable: Resumable;
   /** Whether listeners have an event before the reply to any command that QEMU ran after it. */
   readonly eventsInOrder: boolean;
   /** How often QEMU may be asked for changes of which it sends no event, milliseconds. */

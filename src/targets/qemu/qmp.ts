@@ -1,9 +1,11 @@
 /** A QMP session: commands and their replies by id, events kept apart. */
 import { spawn } from "node:child_process";
 import type { Socket } from "node:net";
+import { resolve as absolute } from "node:path";
 
 import { EventHub } from "./event-hub.ts";
 import { LineError, LineParser } from "./line-parser.ts";
+import type { Resumable } from "./pause-witness.ts";
 import {
   QmpClosedError,
   QmpCommandError,
@@ -46,6 +48,7 @@ export class QmpClient implements QmpSession {
   readonly pollMs = 8;
   /** The socket's path. */
   readonly path: string;
+  readonly resumable: Resumable;
   /** Settles when the connection has ended, with the reason. Never rejects. */
   readonly closed: Promise<QmpClosedError>;
 
@@ -60,6 +63,7 @@ export class QmpClient implements QmpSession {
 
   private constructor(path: string, socket: Socket) {
     this.path = path;
+    this.resumable = { target: `qmp:${path}`, qmp: absolute(path) };
     this.#socket = socket;
     this.#events = new EventHub(`QEMU at "${path}"`);
     this.closed = new Promise((resolve) => {

@@ -57,8 +57,7 @@ export class Standstill {
 
   async #pause(): Promise<PauseToken> {
     return await pauseGuest(this.#qmp, () => {
-      const { path } = this.#qmp;
-      if (path !== undefined) this.#witnessed ??= this.#witness?.pausing(path);
+      this.#witnessed ??= this.#witness?.pausing(this.#qmp.resumable);
     });
   }
 

@@ -118,6 +118,8 @@ export async function startFakeLibvirt(options: FakeLibvirtOptions = {}): Promis
       case "suspend":
         await qmp.execute("stop");
         return {};
+      case "domstate":
+        return { stdout: `${guest.state.running ? "running" : "paused"}\n\n` };
       case "resume":
         await qmp.execute("cont");
         return {};

@@ -9,8 +9,9 @@ function witnessOf(fake: FakeGuest): PauseWitness {
   const note = (what: string): void => void fake.log.push(`witness: ${what}`);
   return {
     ready: () => note("ready"),
-    pausing: (path) => {
-      note(path === fake.path ? "pausing" : `pausing ${path}`);
+    pausing: (guest) => {
+      const isThis = "qmp" in guest && guest.qmp === fake.path;
+      note(isThis ? "pausing" : `pausing ${JSON.stringify(guest)}`);
       return { over: () => note("over"), lost: () => note("lost") };
     },
   };
