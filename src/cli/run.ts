@@ -15,7 +15,7 @@ export async function run(args: readonly string[], surroundings: Context, versio
     run: async (others, theirs) => await run(others, theirs, version),
   };
   const program = await buildProgram(context, version, (wanted) => (code = wanted), args[0]);
-  configure(program, context);
+  configure(program, context, program.name());
   try {
     await program.parseAsync(args, { from: "user" });
     return code;
@@ -33,8 +33,8 @@ export async function run(args: readonly string[], surroundings: Context, versio
 }
 
 /** Commander's own output goes where ours goes, and it throws instead of ending the process. */
-function configure(command: Command, context: Context): void {
-  command.exitOverride();
+function configure(command: Command, context: Context, name: string): void {
+  command.exitOverride().showHelpAfterError(`See ${name} --help`);
   command.configureOutput({ writeOut: context.print, writeErr: (text) => context.say(text.trimEnd()) });
-  for (const child of command.commands) configure(child, context);
+  for (const child of command.commands) configure(child, context, `${name} ${child.name()}`);
 }

@@ -1,10 +1,10 @@
 /** What is written for a service, on the command line or in its configuration: where its targets come from. */
-import { readFile } from "node:fs/promises";
 import { parseServiceConfig, type ServiceConfig } from "../keeper/service/config.ts";
 import { named, type TargetSource } from "../keeper/service/source.ts";
 import { domainSource } from "../targets/libvirt/domain-source.ts";
 import { socketSource } from "../targets/qemu/socket-source.ts";
 import { LOCAL, parseTarget, TargetError } from "../targets/target.ts";
+import { readInput } from "./read-input.ts";
 
 /** Where the targets that `written` stands for come from. @throws {TargetError} where it cannot be understood. */
 export function sourceOf(written: string, say: (line: string) => void): TargetSource {
@@ -20,7 +20,7 @@ export function sourceOf(written: string, say: (line: string) => void): TargetSo
 /** @throws {ServiceConfigError}; what reading the file throws. */
 export async function readConfig(path: string | undefined): Promise<ServiceConfig> {
   if (path === undefined) return { targets: [] };
-  return parseServiceConfig(await readFile(path, "utf8"), path, (target) => {
+  return parseServiceConfig(await readInput(path, "a configuration of keep"), path, (target) => {
     try {
       sourceOf(target, () => undefined);
       return undefined;

@@ -37,8 +37,10 @@ export function parseTarget(text: string): Target {
   // libvirt has no names with a slash or a newline (virDomainDefPostParseCheckName); virsh would take "-" for an option.
   if (kind === "libvirt" && /^[^-/\p{Cc}][^/\p{Cc}]*$/u.test(rest)) return { kind, domain: rest };
   if (kind === "sim") return { kind, text, spec: readSpec(rest) };
+  // The mistakes of the first minutes: a socket's path as it is, and a file, which only inspect looks at.
+  const hint = /^\.{0,2}\//.test(text) ? `: a QMP socket is qmp:${text}, a file is for inspect;` : ":";
   throw new TargetError(
-    `Cannot use ${JSON.stringify(text)} as a target: expected qmp:PATH, where PATH is the QMP socket of a running QEMU guest (its -qmp unix:PATH,server=on,wait=off), libvirt:DOMAIN, where DOMAIN is the name or UUID of a guest of libvirt's, local for this machine itself, or sim:SPEC, where SPEC describes a simulated machine, such as 6.1 or 6.12,dimm=1G`,
+    `Cannot use ${JSON.stringify(text)} as a target${hint} expected qmp:PATH, where PATH is the QMP socket of a running QEMU guest (its -qmp unix:PATH,server=on,wait=off), libvirt:DOMAIN, where DOMAIN is the name or UUID of a guest of libvirt's, local for this machine itself, or sim:SPEC, where SPEC describes a simulated machine, such as 6.1 or 6.12,dimm=1G`,
   );
 }
 

@@ -258,7 +258,7 @@ describe("keep --config", PATIENT, () => {
     await keep.said(/^Refused, .*keep\.json: it is no JSON/m);
     await rm(path);
     keep.hangUp();
-    await keep.said(/^Refused, .*ENOENT/m);
+    await keep.said(/^Refused, .*is not there/m);
     expect(keep.stdout).not.toMatch(/gone|b\.sock/);
     await config({ targets: [target("b.sock")], listen: "127.0.0.1:9807" });
     keep.hangUp();

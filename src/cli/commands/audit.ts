@@ -57,7 +57,10 @@ export function auditCommand(context: Context, exit: (code: number) => void): Co
         exit(await auditAll(context, options));
         return;
       }
-      if (target === undefined) throw new UsageError("error: missing required argument 'target' (or --all)");
+      if (target === undefined)
+        throw new UsageError(
+          `error: missing required argument 'target' (or --all): ${LOOK_TARGET_HELP}\nSee kdump-hotplug audit --help`,
+        );
       if (target === LOCAL) {
         const audit = await lookAtLocal(context, options);
         const policy = options.policy ? await lookAtPolicy(context, options, audit) : undefined;

@@ -55,7 +55,9 @@ export function keepCommand(context: Context, exit: (code: number) => void): Com
     .action(async (targets: readonly string[], options: KeepOptions) => {
       const [target] = targets;
       if (target === undefined && options.config === undefined)
-        throw new UsageError("error: missing required argument 'target' (or --config FILE)");
+        throw new UsageError(
+          `error: missing required argument 'target' (or --config FILE): ${LOOK_TARGET_HELP}\nSee kdump-hotplug keep --help`,
+        );
       if (target === undefined || isService(targets, options)) {
         refuseSingleOptions(options);
         const { keepService } = await import("../keep-service.ts");

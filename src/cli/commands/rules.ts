@@ -168,7 +168,7 @@ async function loadRules(files: readonly string[], options: RulesOptions): Promi
 function noRules(context: Context, exit: (code: number) => void, options: RulesOptions): void {
   const places = (options.rulesDir ?? options.systemd.directories).join(", ");
   context.say(
-    `No rules were found in ${places}${options.root === undefined ? "" : ` below ${options.root}`}`,
+    `No rules were found in ${places}${options.root === undefined ? "" : ` below ${options.root}`}: name files of rules, or another place with --rules-dir or --root`,
   );
   exit(EXIT.unknown);
 }

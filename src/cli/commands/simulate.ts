@@ -1,5 +1,5 @@
 /** `simulate`: what each policy costs, in virtual time. */
-import { readFile, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { rfcJson, rfcText } from "../../report/rfc.ts";
 import { simulationJson, simulationText, sweepJson, sweepText } from "../../report/simulate.ts";
@@ -26,6 +26,7 @@ import { panicAtRandom, type PanicCounts } from "../../targets/simulated/panics.
 import { type Context, printJson } from "../context.ts";
 import { EXIT, UsageError } from "../exit.ts";
 import { jsonOption, parseCount } from "../options.ts";
+import { readInput } from "../read-input.ts";
 
 interface SimulateOptions {
   readonly policy?: readonly string[];
@@ -171,7 +172,8 @@ function bandsOf({ outcomes }: Comparison): readonly Band[] {
 
 async function readScenario(name: string): Promise<Scenario> {
   const isFile = name.includes("/") || name.endsWith(".json");
-  return isFile ? parseScenario(await readFile(name, "utf8"), name) : scenarioOf(name);
+  if (!isFile) return scenarioOf(name);
+  return parseScenario(await readInput(name, "a scenario file, or the name of one that is built in"), name);
 }
 
 /** Those that are named, or all; and rules of the user's own. */

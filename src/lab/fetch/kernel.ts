@@ -115,7 +115,9 @@ export function kernelFromEntry(series: KernelSeries, entry: CacheEntry): Kernel
  */
 export async function givenKernel(path: string): Promise<KernelSupply> {
   const file = await open(path, "r").catch((cause: unknown) => {
-    throw new FetchError(cause instanceof Error ? cause.message : String(cause), { cause });
+    const isMissing = cause instanceof Error && "code" in cause && cause.code === "ENOENT";
+    const words = cause instanceof Error ? cause.message : String(cause);
+    throw new FetchError(isMissing ? `there is no file ${path}` : words, { cause });
   });
   try {
     // The real-mode part, which holds the header and the version string, is at most 64 sectors.

@@ -215,7 +215,7 @@ describe("supply", () => {
     await using machine = await withQemu();
     const error = await lacking(supply({ kernel: "6.13", log: machine.log }, machine));
     expect(error.missing).toMatchObject([{ option: "--kernel FILE, or 5.10, 6.1, 6.12" }]);
-    expect(error.missing[0]?.reason).toContain("ENOENT");
+    expect(error.missing[0]?.reason).toContain("there is no file");
   });
 
   test.each(["update", "download", "--extract"])(
