@@ -21,7 +21,7 @@ function section(command: Command): string {
   const parts = [
     `${command.parent?.parent ? "###" : "##"} ${fullName(command).replace("kdump-hotplug ", "")}\n`,
     `\`\`\`text\n${fullName(command)} ${command.usage()}\n\`\`\`\n`,
-    `${sentence(command.description())}\n`,
+    `${sentence(command.description())}.\n`,
   ];
   if (command.registeredArguments.length > 0)
     parts.push(table("argument", command.registeredArguments.map(argumentRow)));
@@ -33,7 +33,7 @@ function section(command: Command): string {
 }
 
 /** What `addHelpText` puts behind the rest. */
-function helpAfter(command: Command): string {
+export function helpAfter(command: Command): string {
   let whole = "";
   command.configureOutput({ writeOut: (text) => void (whole += text) });
   command.outputHelp();
@@ -60,7 +60,7 @@ function optionRow(option: Option): string {
 }
 
 function row(name: string, what: string, byDefault: string): string {
-  return `| \`${cell(name)}\` | ${cell(sentence(what))} | ${byDefault === "" ? "" : `\`${cell(byDefault)}\``} |\n`;
+  return `| \`${cell(name)}\` | ${cell(escaped(what))} | ${byDefault === "" ? "" : `\`${cell(byDefault)}\``} |\n`;
 }
 
 function defaultOf({ defaultValue, defaultValueDescription }: Argument | Option): string {
@@ -75,6 +75,9 @@ function cell(text: string): string {
 }
 
 function sentence(text: string): string {
-  const escaped = text.replaceAll("*", "\\*").replaceAll("<", "&lt;").replaceAll("_", "\\_");
-  return escaped.charAt(0).toUpperCase() + escaped.slice(1);
+  return escaped(text.charAt(0).toUpperCase() + text.slice(1));
+}
+
+function escaped(text: string): string {
+  return text.replaceAll("*", "\\*").replaceAll("<", "&lt;").replaceAll("_", "\\_");
 }

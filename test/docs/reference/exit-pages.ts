@@ -13,15 +13,8 @@ import {
   QmpTimeoutError,
 } from "../../../src/targets/qemu/qmp-errors.ts";
 import { TargetError } from "../../../src/targets/target.ts";
-
-const MEANINGS: Readonly<Record<keyof typeof EXIT, string>> = {
-  yes: "yes, or done",
-  no: "no: inaccurate, or a check failed",
-  usage: "usage, or bad input",
-  unknown: "cannot tell: no privilege, nothing loaded to look at, not supported there",
-  lost: "the guest was lost",
-  interrupted: "interrupted (Ctrl-C, SIGTERM); nothing was left half done, or what was is told",
-};
+import { commandTree } from "../command-tree.ts";
+import { helpAfter } from "./command-pages.ts";
 
 const VERDICTS: Readonly<Record<Verdict, string>> = {
   accurate: "a panic now gives a dump with everything that the machine has",
@@ -61,8 +54,9 @@ const FAILURES: readonly (readonly [string, unknown])[] = [
 ];
 
 /** The page, as Markdown. */
-export function exitCodesPage(): string {
-  const codes = Object.entries(EXIT).map(([name, code]) => `| ${code} | ${wordsOf(name)} |\n`);
+export async function exitCodesPage(): Promise<string> {
+  const help = helpAfter(await commandTree());
+  const codes = Object.values(EXIT).map((code) => `| ${code} | ${wordsOf(code, help)} |\n`);
   const verdicts = Object.entries(VERDICTS).map(
     ([verdict, words]) => `| \`${verdict}\` | ${words} | ${codeOf(verdict)} | ${nagios(verdict)} |\n`,
   );
@@ -91,8 +85,11 @@ An accurate header with a warning (a capture kernel without \`acpi_no_memhotplug
 ${failures.join("")}`;
 }
 
-function wordsOf(name: string): string {
-  return Object.entries(MEANINGS).find(([each]) => each === name)![1];
+/** What the program's help says of a code. @throws where it says nothing. */
+function wordsOf(code: number, help: string): string {
+  const words = new RegExp(`^ *${code} +(\\S.*)$`, "m").exec(help)?.[1];
+  if (words === undefined) throw new Error(`The help does not say what exit code ${code} is:\n${help}`);
+  return words;
 }
 
 function codeOf(verdict: string): number {
