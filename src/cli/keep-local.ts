@@ -13,7 +13,7 @@ import { INSIDE_INSTALLS, type InstallReporter, watchJson, watchText } from "../
 import { overridesJson, overridesText } from "../report/overrides.ts";
 import type { GivenCapture } from "../targets/local/capture-files.ts";
 import { LocalInside } from "../targets/local/inside.ts";
-import { kexecRefusals } from "../targets/local/kexec-permission.ts";
+import { kexecMissing, kexecRefusals } from "../targets/local/kexec-permission.ts";
 import { KexecRefusedError } from "../targets/local/kexec-error.ts";
 import { LocalMachine } from "../targets/local/machine.ts";
 import type { AskJournal } from "../targets/local/load-cost.ts";
@@ -148,9 +148,10 @@ function refuse(): never {
   throw new KexecRefusedError("Nothing is called where it is only asked what would be done");
 }
 
-/** @throws {KexecRefusedError} where neither way to load an image is permitted: nothing could ever be corrected. */
+/** @throws {KexecRefusedError} where neither way to load an image is there and permitted: nothing could ever be corrected. */
 async function refuseWithoutPermission({ tree }: LocalMachine): Promise<void> {
-  const refusals = await kexecRefusals(tree, "kexec_file_load");
+  const missing = await kexecMissing(tree);
+  const refusals = missing === undefined ? await kexecRefusals(tree, "kexec_file_load") : [missing];
   if (refusals.length > 0)
     throw new KexecRefusedError(
       `Cannot keep this machine's header true: ${refusals.join("; ")}; kdump-hotplug audit local says whether it is`,

@@ -9,7 +9,7 @@ import {
   type KexecLoad,
   prepareLoad,
 } from "../../../src/targets/local/kexec-load.ts";
-import { kexecRefusals, lockdownOf } from "../../../src/targets/local/kexec-permission.ts";
+import { kexecMissing, kexecRefusals, lockdownOf } from "../../../src/targets/local/kexec-permission.ts";
 import { LockedMemory } from "../../../src/targets/local/locked-memory.ts";
 import { retryWhileBusy } from "../../../src/targets/local/retry-busy.ts";
 import { loadSystemCalls } from "../../../src/targets/local/system-calls.ts";
@@ -290,6 +290,12 @@ describe("what keeps a process from kexec", () => {
   ])("is in %s", async (path, content, words) => {
     const refusals = await kexecRefusals(tree({ ...ROOT, [path]: content }), "kexec_load");
     expect(refusals).toEqual([expect.stringContaining(words)]);
+  });
+
+  test("is there at all where the kernel says whether something is loaded, at either place", async () => {
+    for (const path of ["/sys/kernel/kexec_crash_loaded", "/sys/kernel/kexec/crash_loaded"])
+      await expect(kexecMissing(tree({ [path]: "0\n" }))).resolves.toBeUndefined();
+    await expect(kexecMissing(tree(ROOT))).resolves.toMatch(/built without kexec/);
   });
 
   test("of kexec_file_load is not lockdown: that one loads signed kernels", async () => {
