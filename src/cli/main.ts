@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /** The process: signals, streams, exit code. */
-import { readFile } from "node:fs/promises";
+import { readBuildInfo, versionText } from "./build-info.ts";
 import { Interrupted } from "./context.ts";
 import { run } from "./run.ts";
 
@@ -19,11 +19,7 @@ for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
 // A reader that closes the pipe (head) is no reason to leave a guest in the middle.
 process.stdout.on("error", () => undefined);
 
-const manifest: unknown = JSON.parse(await readFile(new URL("../../package.json", import.meta.url), "utf8"));
-const version =
-  typeof manifest === "object" && manifest !== null && "version" in manifest
-    ? String(manifest.version)
-    : "unknown";
+const build = await readBuildInfo();
 process.exitCode = await run(
   process.argv.slice(2),
   {
@@ -36,7 +32,8 @@ process.exitCode = await run(
       return { [Symbol.dispose]: () => (onHangup = undefined) };
     },
   },
-  version,
+  build.version,
+  versionText(build),
 );
 // Who was interrupted has done all that has to be done: what still waits for an answer is not waited for.
 if (controller.signal.aborted) setTimeout(() => process.exit(), LEFTOVERS_MS).unref();

@@ -56,7 +56,7 @@ describe("help", () => {
 
 describe("wrong usage", () => {
   it.each([
-    [[], /Usage/],
+    [[], /^kdump-hotplug keeps kernel crash dumps complete/],
     [["lab"], /Usage/],
     [["frobnicate"], /unknown command 'frobnicate'/],
     [["lab", "frobnicate"], /unknown command 'frobnicate'/],

@@ -166,7 +166,9 @@ describe.skipIf(reason)(`the .deb${reason ? ` (skipped: ${reason})` : ""}`, () =
       const program = join(root, "usr/bin/kdump-hotplug");
       const env = { PATH: dirname(process.execPath), HOME: root };
       const cwd = "/";
-      expect((await run(program, ["--version"], { env, cwd })).stdout).toBe(`${version}\n`);
+      const own = await run(process.execPath, [join(SOURCE, "dist/cli/main.js"), "--version"]);
+      expect(own.stdout).toContain(`${version} (commit `);
+      expect((await run(program, ["--version"], { env, cwd })).stdout).toBe(own.stdout);
       const audit = await run(program, ["audit", "sim:6.1"], { env, cwd });
       expect(audit.stdout).toContain("accurate");
       // The packages that are loaded only where they are wanted.
