@@ -1,5 +1,5 @@
 // Writes dist/build.json: version, commit, and whether the sources differ from it. `npm run build` runs it.
-// No time and no path are in it: the same commit gives the same bytes.
+// The time in it is the commit's, seconds since 1970: the same commit gives the same bytes.
 import { execFileSync } from "node:child_process";
 import { readFileSync, realpathSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
@@ -31,13 +31,14 @@ export function buildInfo(root) {
   const top = git(root, "rev-parse", "--show-toplevel");
   if (top !== undefined && realpathSync(top) === realpathSync(root)) {
     const commit = git(root, "rev-parse", "--verify", "HEAD");
+    const time = Number(git(root, "log", "-1", "--format=%ct"));
     const changes = git(root, "status", "--porcelain", "--", ...SOURCES);
-    if (commit !== undefined) return { version, commit, modified: changes !== "" };
+    if (commit !== undefined) return { version, commit, time, modified: changes !== "" };
   }
-  const archived = readFileSync(join(root, "scripts/commit.txt"), "utf8").trim();
-  return /^[0-9a-f]{40}$/.test(archived)
-    ? { version, commit: archived, modified: false }
-    : { version, modified: false };
+  const archived = readFileSync(join(root, "scripts/commit.txt"), "utf8");
+  const [, exported, time] = /^([0-9a-f]{40}) (\d+)$/m.exec(archived) ?? [];
+  if (exported === undefined) return { version, modified: false };
+  return { version, commit: exported, time: Number(time), modified: false };
 }
 
 if (process.argv[1] !== undefined && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {

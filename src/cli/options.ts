@@ -167,15 +167,25 @@ export function hintsOf(options: WhereOptions): LocateHints {
   };
 }
 
-/** A reader of one more of an option that may be repeated. */
-export function oneOf<T extends string>(
-  names: readonly T[],
-): (text: string, before?: readonly T[]) => readonly T[] {
-  return (text, before = []) => {
+/** A reader of one more of an option that may be repeated; completion asks it for `choices`. */
+export type OneOf<T extends string> = ((text: string, before?: readonly T[]) => readonly T[]) & {
+  readonly choices: readonly T[];
+};
+
+export function oneOf<T extends string>(names: readonly T[]): OneOf<T> {
+  const read = (text: string, before: readonly T[] = []): readonly T[] => {
     const known = names.find((name) => name === text);
     if (known === undefined) throw new InvalidArgumentError(`expected one of ${names.join(", ")}`);
     return [...before, known];
   };
+  return Object.assign(read, { choices: names });
+}
+
+/** What a reader made by {@link oneOf} takes; undefined for any other. */
+export function choicesOf(reader: unknown): readonly string[] | undefined {
+  if (typeof reader !== "function" || !("choices" in reader) || !Array.isArray(reader.choices))
+    return undefined;
+  return reader.choices.map(String);
 }
 
 /** How the lab's guests run, and what of them is given by hand. */

@@ -1,4 +1,4 @@
-/** The command tree. Help, and later the man page and completion, come from it. */
+/** The command tree. Help, man pages and completion come from it. */
 import { Command } from "commander";
 import type { Context } from "./context.ts";
 
@@ -27,6 +27,7 @@ const COMMANDS: ReadonlyMap<string, () => Promise<MakeCommand>> = new Map<string
     ["lab", async () => (await import("./commands/lab.ts")).labCommand],
     ["simulate", async () => (await import("./commands/simulate.ts")).simulateCommand],
     ["rules", async () => (await import("./commands/rules.ts")).rulesCommand],
+    ["completion", async () => (await import("./commands/completion.ts")).completionCommand],
   ],
 );
 

@@ -50,11 +50,21 @@ async function builtFrom(root: string): Promise<unknown> {
 describe("the commit of a build", () => {
   test("is git's, and what is not committed is told", async () => {
     const hash = await commitAll(directory);
-    expect(await builtFrom(directory)).toEqual({ version: "1.2.3", commit: hash, modified: false });
+    expect(await builtFrom(directory)).toEqual({
+      version: "1.2.3",
+      commit: hash,
+      time: expect.any(Number),
+      modified: false,
+    });
     await writeFile(join(directory, "guest.img"), "not a source");
     expect(await builtFrom(directory)).toMatchObject({ modified: false });
     await writeFile(join(directory, "src/new.ts"), "");
-    expect(await builtFrom(directory)).toEqual({ version: "1.2.3", commit: hash, modified: true });
+    expect(await builtFrom(directory)).toEqual({
+      version: "1.2.3",
+      commit: hash,
+      time: expect.any(Number),
+      modified: true,
+    });
   });
 
   test("comes with sources that git has exported", async () => {
@@ -65,7 +75,8 @@ describe("the commit of a build", () => {
     await run("tar", ["-xf", join(directory, "dist/x.tar"), "-C", exported]);
     // It lies inside of a repository which is another one.
     await writeFile(join(directory, "src/new.ts"), "");
-    expect(await builtFrom(exported)).toEqual({ version: "1.2.3", commit: hash, modified: false });
+    const time = Number(await git(directory, "log", "-1", "--format=%ct"));
+    expect(await builtFrom(exported)).toEqual({ version: "1.2.3", commit: hash, time, modified: false });
   });
 
   test("is unknown where nobody wrote it down", async () => {
