@@ -38,6 +38,18 @@ export interface CoreHeaderDifference {
  *
  * @param before - the header as it was.
  * @param after - the header as it is, or should be.
+ *
+ * @returns what only one of them has, what both have with other values, and whether both encode to the same bytes.
+ * @example
+ * ```ts
+ * import { buildCoreHeader, compareCoreHeaders } from "kdump-hotplug";
+ *
+ * const rest = { cpuNotes: [{ paddr: 0x1000n, size: 4096n }], vmcoreinfo: undefined, kernelText: undefined, pageOffset: 0n };
+ * const before = buildCoreHeader({ ...rest, ram: [{ start: 0x100000n, end: 0x8000_0000n }] });
+ * const after = buildCoreHeader({ ...rest, ram: [{ start: 0x100000n, end: 0x8000_0000n }, { start: 1n << 32n, end: 5n << 30n }] });
+ * const { added, removed } = compareCoreHeaders(before, after);
+ * console.log(added.map(({ kind, index }) => `${kind} ${index}`).join(), removed.length); // ram 2 0
+ * ```
  */
 export function compareCoreHeaders(before: CoreHeader, after: CoreHeader): CoreHeaderDifference {
   const waiting = new Map<string, ProgramHeaderEntry[]>();

@@ -59,6 +59,23 @@ export const MAX_NOTE_SIZE: bigint = 4n << 20n;
  *
  * @returns a header for which `encodeCoreHeader` gives the first 64 + 56 * e_phnum bytes of the input.
  * @throws {CoreHeaderError} for everything that the table rejects, and for nothing else.
+ *
+ * @param bytes a core header, with or without padding behind it: a vmcore's beginning, a segment of crash memory.
+ * @example
+ * ```ts
+ * import { buildCoreHeader, decodeCoreHeader, encodeCoreHeader } from "kdump-hotplug";
+ *
+ * const header = buildCoreHeader({
+ *   cpuNotes: [{ paddr: 0x1000n, size: 4096n }],
+ *   vmcoreinfo: undefined,
+ *   kernelText: undefined,
+ *   ram: [{ start: 0x100000n, end: 0x8000_0000n }],
+ *   pageOffset: 0xffff_8880_0000_0000n,
+ * });
+ * const bytes = encodeCoreHeader(header);
+ * console.log(bytes.length); // 176
+ * console.log(decodeCoreHeader(bytes).programHeaders.length); // 2
+ * ```
  */
 export function decodeCoreHeader(bytes: Uint8Array): CoreHeader {
   const count = programHeaderCount(bytes);

@@ -105,6 +105,18 @@ interface Look {
  * an earlier look nothing is searched: its pointer leads to the image.
  *
  * @throws {ImageError} `not-a-core-header` where a given address holds none.
+ *
+ * @param sha256 the digest's hash; `nodeSha256` under Node.
+ * @returns the image, or why there is none; `unknown` where it cannot be told.
+ * @example
+ * ```ts
+ * import { locateImage, nodeSha256, parseSpec, SimulatedTarget } from "kdump-hotplug";
+ *
+ * const { memory } = SimulatedTarget.open("sim:6.1", parseSpec("6.1"), nodeSha256);
+ * const location = await locateImage(memory, nodeSha256);
+ * console.log(location.found); // image
+ * console.log(location.found === "image" && location.image.digest.state); // covers-header
+ * ```
  */
 export async function locateImage(
   memory: PhysicalMemory,

@@ -62,7 +62,21 @@ export interface CpuAudit {
   readonly unknown: string | undefined;
 }
 
-/** Looks at `machine` and judges. */
+/**
+ * Looks at `machine` and judges.
+ *
+ * @param hints where to look, for those who know; everything is checked, nothing is taken on trust.
+ * @returns the verdict, why, and what is missing and stale.
+ * @throws what the machine's own side throws; {@link ImageError} where a hint leads to no core header.
+ * @example
+ * ```ts
+ * import { auditMachine, nodeSha256, parseSpec, SimulatedTarget } from "kdump-hotplug";
+ *
+ * const machine = SimulatedTarget.open("sim:6.1", parseSpec("6.1"), nodeSha256);
+ * const { verdict, missing, cpus } = await auditMachine(machine, nodeSha256);
+ * console.log(verdict, missing.isEmpty, cpus.described); // accurate true 2
+ * ```
+ */
 export async function auditMachine(
   machine: Machine,
   sha256: Sha256,

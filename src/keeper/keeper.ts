@@ -36,7 +36,21 @@ export interface Updated {
   readonly installed: InstallReport | undefined;
 }
 
-/** Keeps one machine's header true. Holds only what makes the next look cheaper, never what it believes true. */
+/**
+ * Keeps one machine's header true. Holds only what makes the next look cheaper, never what it believes true.
+ *
+ * @example
+ * ```ts
+ * import { Keeper, nodeSha256, parseSpec, SimulatedTarget } from "kdump-hotplug";
+ *
+ * // A simulated machine; a real one is whatever implements the interface Machine.
+ * const machine = SimulatedTarget.open("sim:6.1,dimm=1G", parseSpec("6.1,dimm=1G"), nodeSha256);
+ * const keeper = new Keeper(machine, nodeSha256);
+ * const { before, after, installed } = await keeper.reconcile();
+ * console.log(before.verdict, before.missing.bytes); // inaccurate 1073741824n
+ * console.log(after.verdict, installed?.writes.map(({ what }) => what).join(", ")); // accurate header, region-table, digest
+ * ```
+ */
 export class Keeper implements Keeping<InstallReport> {
   readonly #machine: Machine;
   readonly #sha256: Sha256;

@@ -20,6 +20,18 @@ const LINE = /^( *)([0-9a-f]{1,16})-([0-9a-f]{1,16}) : (.*)$/;
  *
  * @throws {LayoutError} where a line is not of that form, or where all addresses are zero, which is how the
  *   kernel hides them from who lacks CAP_SYS_ADMIN.
+ *
+ * @example
+ * ```ts
+ * import { crashKernel, parseIomem, systemRam } from "kdump-hotplug";
+ *
+ * const entries = parseIomem(`00001000-0009ffff : System RAM
+ * 00100000-7fffffff : System RAM
+ *   6f000000-7effffff : Crash kernel
+ * `);
+ * console.log(systemRam(entries).toString()); // 0x1000-0xa0000 (636 KiB), 0x100000-0x80000000 (2047 MiB); 2096764 KiB in all
+ * console.log(crashKernel(entries).bytes); // 268435456n
+ * ```
  */
 export function parseIomem(text: string): readonly IomemEntry[] {
   const entries: IomemEntry[] = [];

@@ -6,6 +6,15 @@ import { formatBytes, formatRange, halfOpen, rangeBytes, type PhysicalRange } fr
  *
  * `ranges` is always normal: ascending, disjoint, and not adjacent (what touches is one range). So two sets hold
  * the same addresses exactly where their `ranges` are equal.
+ *
+ * @example
+ * ```ts
+ * import { halfOpen, RangeSet } from "kdump-hotplug";
+ *
+ * const ram = RangeSet.of([halfOpen(0x1000n, 0x2000n), halfOpen(0x2000n, 0x3000n)]);
+ * console.log(ram.ranges.length, ram.bytes); // 1 8192n
+ * console.log(ram.subtract(RangeSet.of([halfOpen(0x1800n, 0x1900n)])).toString()); // 0x1000-0x1800 (2 KiB), 0x1900-0x3000 (5888 bytes); 7936 bytes in all
+ * ```
  */
 export class RangeSet implements Iterable<PhysicalRange> {
   /** The set without any address. */

@@ -19,7 +19,19 @@ export interface EvaluateOptions {
 /** Plans kept for pairs of action and subsystem; a stream of forged subsystems must not fill memory. */
 const MOST_PLANS = 256;
 
-/** Rules, ready for events. */
+/**
+ * Rules, ready for events.
+ *
+ * @example
+ * ```ts
+ * import { effectOf, parseEventSpec, RuleSet } from "kdump-hotplug";
+ *
+ * const text = 'SUBSYSTEM=="memory", ACTION=="online", RUN+="/bin/systemctl restart kdump.service"';
+ * const rules = RuleSet.parse([{ path: "/etc/udev/rules.d/98-kexec.rules", text }]);
+ * const effect = effectOf(rules, parseEventSpec("online:memory40"), { crashHotplug: "absent" });
+ * console.log(effect.kind); // reload
+ * ```
+ */
 export class RuleSet {
   readonly files: readonly RuleFile[];
   readonly dialect: Dialect;
