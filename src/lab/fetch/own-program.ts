@@ -4,6 +4,7 @@ import { readdir, readFile, realpath, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as v from "valibot";
+import { BUNDLE } from "../../bundle.ts";
 import { FetchError } from "./errors.ts";
 import type { SuppliedFile } from "./program.ts";
 
@@ -26,6 +27,10 @@ const PackageSchema = v.object({ dependencies: names, optionalDependencies: name
  * @throws {FetchError} where it is not built, or a package is not installed.
  */
 export async function ownProgram(root: string = PACKAGE_ROOT): Promise<readonly SuppliedFile[]> {
+  if (BUNDLE)
+    throw new FetchError(
+      "guests with this program inside need it as many files, and this is the one of kdump-hotplug.mjs: run them from the npm package, the .deb or the sources",
+    );
   const main = join(root, "dist/cli/main.js");
   if (!(await isThere(main)))
     throw new FetchError(`there is no ${main}, so there is no program for the guest: run "npm run build"`);

@@ -10,6 +10,7 @@ import { existsSync } from "node:fs";
 import { Socket } from "node:net";
 import { fileURLToPath } from "node:url";
 
+import { BUNDLE } from "../../bundle.ts";
 import { ownMark } from "../process-mark.ts";
 import type { OpenPause, PauseWitness, Resumable } from "./pause-witness.ts";
 
@@ -30,8 +31,9 @@ export type WatcherMessage =
   | { readonly over: number }
   | { readonly lost: number };
 
-/** In the built program: Node 20 does not run TypeScript. */
-const MAIN = fileURLToPath(new URL("pause-watcher-main.js", import.meta.url));
+/** In the built program: Node 20 does not run TypeScript. Where the program is one file, that is the watcher too. */
+const MAIN = fileURLToPath(BUNDLE ? import.meta.url : new URL("pause-watcher-main.js", import.meta.url));
+const MAIN_ARGUMENTS = BUNDLE ? [BUNDLE.pauseWatcherWord] : [];
 /** It needs next to no memory of its own; what is left is Node. */
 const NODE_OPTIONS = ["--max-old-space-size=32", "--max-semi-space-size=1"];
 /** One that has ended is not started again more often. */
@@ -62,8 +64,8 @@ export class PauseWatcher implements PauseWitness {
     if (this.#child || performance.now() - this.#startedAt < RESTART_MS) return;
     this.#startedAt = performance.now();
     const { NODE_OPTIONS: _, ...env } = process.env;
-    const main = this.#options.main ?? MAIN;
-    const child = spawn(process.execPath, [...NODE_OPTIONS, main], {
+    const main = this.#options.main === undefined ? [MAIN, ...MAIN_ARGUMENTS] : [this.#options.main];
+    const child = spawn(process.execPath, [...NODE_OPTIONS, ...main], {
       // Its words go where ours go; a directory that it would hold is none of its business.
       stdio: ["pipe", "ignore", "inherit"],
       detached: true,
