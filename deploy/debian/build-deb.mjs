@@ -97,7 +97,9 @@ function copyPackage(from, to) {
   cpSync(from, to, {
     recursive: true,
     dereference: true,
-    filter: (path) => path === from || !path.slice(from.length).split("/").includes("node_modules"),
+    filter: (path) =>
+      path === from ||
+      (!path.slice(from.length).split("/").includes("node_modules") && !/\/\.(?:npm|git)ignore$/.test(path)),
   });
 }
 
@@ -107,13 +109,28 @@ function put(root, path, content, mode = 0o644) {
   chmodSync(join(root, path), mode);
 }
 
-/** Not what only compilers and debuggers read. */
+/** Not what only compilers and debuggers read, and not what lies elsewhere in a system. */
 function isLoaded(path) {
-  return !/\.(?:d\.ts|map)$/.test(path);
+  return !/\.(?:d\.ts|map)$/.test(path) && !/\/dist\/(?:man|completions)$/.test(path);
+}
+
+/** Where each shell looks for what packages bring. */
+const COMPLETIONS = [
+  ["kdump-hotplug.bash", `usr/share/bash-completion/completions/${NAME}`],
+  ["_kdump-hotplug", `usr/share/zsh/vendor-completions/_${NAME}`],
+  ["kdump-hotplug.fish", `usr/share/fish/vendor_completions.d/${NAME}.fish`],
+];
+
+/** Debian wants one; what changed is in the sources' history, which begins at the commit that is named. */
+function changelog({ version }, time) {
+  const { commit = "unknown" } = JSON.parse(readFileSync(join(SOURCE, "dist/build.json"), "utf8"));
+  const maintainer = /^Maintainer: (.*)$/m.exec(readFileSync(join(HERE, "control"), "utf8"))[1];
+  const date = new Date(time * 1000).toUTCString().replace("GMT", "+0000");
+  return `${NAME} (${version}) unstable; urgency=medium\n\n  * Built from commit ${commit}.\n\n -- ${maintainer}  ${date}\n`;
 }
 
 /** Lays out what is installed. */
-function stage(root, manifest) {
+function stage(root, manifest, time) {
   const { name, version, license, description } = manifest;
   const program = join(SOURCE, "dist/cli/main.js");
   if (!existsSync(program)) throw new BuildError(`There is no ${program}: run make build first`);
@@ -138,15 +155,20 @@ function stage(root, manifest) {
     put(root, to, readFileSync(join(SOURCE, from)));
   for (const file of readdirSync(join(SOURCE, "docs")).filter((each) => each.endsWith(".md")))
     put(root, `${DOC}/docs/${file}`, readFileSync(join(SOURCE, "docs", file)));
-  for (const directory of ["man", "docs/man"]) {
+  for (const directory of ["docs/decisions", "docs/reference"]) {
     if (!existsSync(join(SOURCE, directory))) continue;
-    for (const file of readdirSync(join(SOURCE, directory)).filter((each) => /\.[1-9]$/.test(each)))
-      put(
-        root,
-        `usr/share/man/man${file.at(-1)}/${file}.gz`,
-        gzipSync(readFileSync(join(SOURCE, directory, file)), { level: 9 }),
-      );
+    for (const file of readdirSync(join(SOURCE, directory)).filter((each) => each.endsWith(".md")))
+      put(root, `${DOC}/${directory}/${file}`, readFileSync(join(SOURCE, directory, file)));
   }
+  put(root, `${DOC}/changelog.gz`, gzipSync(changelog(manifest, time), { level: 9 }));
+  // gzip as `gzip -n` does: without a name, without a time.
+  for (const file of readdirSync(join(SOURCE, "dist/man")))
+    put(
+      root,
+      `usr/share/man/man1/${file}.gz`,
+      gzipSync(readFileSync(join(SOURCE, "dist/man", file)), { level: 9 }),
+    );
+  for (const [from, to] of COMPLETIONS) put(root, to, readFileSync(join(SOURCE, "dist/completions", from)));
   mkdirSync(join(root, "etc", NAME), { recursive: true });
 }
 
@@ -210,7 +232,7 @@ export function buildDeb(directory) {
   try {
     const root = join(work, "root");
     mkdirSync(root);
-    stage(root, manifest);
+    stage(root, manifest, time);
     control(root, manifest, architecture);
     settle(root, time);
     const file = join(resolve(directory), `${NAME}_${manifest.version}_${architecture}.deb`);

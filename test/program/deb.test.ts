@@ -130,7 +130,27 @@ describe.skipIf(reason)(`the .deb${reason ? ` (skipped: ${reason})` : ""}`, () =
     expect(paths.filter((path) => /^usr\/lib\/kdump-hotplug\/dist\/.*\.(?:map|d\.ts)$/.test(path))).toEqual(
       [],
     );
+    expect(paths.filter((path) => /^usr\/lib\/kdump-hotplug\/dist\/(?:man|completions)/.test(path))).toEqual(
+      [],
+    );
     expect(paths.filter((path) => /^usr\/lib\/kdump-hotplug\/(?:src|test)\//.test(path))).toEqual([]);
+  });
+
+  test("has a man page for each command and completion for each shell, where they are looked for", async () => {
+    const paths = (await entries()).map(({ path }) => path);
+    const pages = (await readdir(join(SOURCE, "dist/man"))).map((page) => `usr/share/man/man1/${page}.gz`);
+    expect(pages.length).toBeGreaterThan(15);
+    const completions = [
+      "usr/share/bash-completion/completions/kdump-hotplug",
+      "usr/share/zsh/vendor-completions/_kdump-hotplug",
+      "usr/share/fish/vendor_completions.d/kdump-hotplug.fish",
+    ];
+    expect(paths).toEqual(expect.arrayContaining([...pages, ...completions]));
+    // Neither name nor time: gzip -n. Flags at byte 3, the time from byte 4 on.
+    const unpacked = join(directory, "pages");
+    await run("dpkg-deb", ["--extract", deb, unpacked]);
+    for (const page of pages)
+      expect([...(await readFile(join(unpacked, page))).subarray(2, 8)]).toEqual([8, 0, 0, 0, 0, 0]);
   });
 
   test("says what it is and what it needs", async () => {
