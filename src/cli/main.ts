@@ -3,6 +3,7 @@
 import { readBuildInfo, versionText } from "./build-info.ts";
 import { Interrupted } from "./context.ts";
 import { run } from "./run.ts";
+import { Terminal } from "./terminal.ts";
 
 /** How long output may take to be read after that, ms. */
 const LEFTOVERS_MS = 500;
@@ -19,13 +20,17 @@ for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
 // A reader that closes the pipe (head) is no reason to leave a guest in the middle.
 process.stdout.on("error", () => undefined);
 
+const terminal = process.stderr.isTTY ? new Terminal(process.stderr) : undefined;
 const build = await readBuildInfo();
 process.exitCode = await run(
   process.argv.slice(2),
   {
-    print: (text) => process.stdout.write(text),
-    say: (line) => process.stderr.write(`${line}\n`),
-    progress: process.stderr.isTTY ? (line) => process.stderr.write(`\r\x1b[K${line}`) : undefined,
+    print: (text) => {
+      terminal?.before();
+      process.stdout.write(text);
+    },
+    say: terminal?.say ?? ((line) => process.stderr.write(`${line}\n`)),
+    progress: terminal?.progress,
     signal: controller.signal,
     onHangup: (again) => {
       onHangup = again;

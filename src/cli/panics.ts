@@ -10,7 +10,7 @@ import { recordOf } from "../report/trial-record.ts";
 import { type Context, printJson } from "./context.ts";
 import { EXIT } from "./exit.ts";
 import { LabKernels } from "./lab-kernels.ts";
-import { Progress } from "./progress.ts";
+import { PanicProgress } from "./progress.ts";
 import type { VariantOptions } from "./variants.ts";
 
 /** Options of both commands. */
@@ -54,7 +54,7 @@ export async function runPanics(context: Context, options: PanicsOptions, panics
   const done = new Set(trials.map(({ id }) => id));
   const tasks = panics.tasks(done, kernels.accelerator.current);
   if (done.size > 0) log(`${out} has ${done.size} trials already; ${tasks.length} are left`);
-  const progress = new Progress(context, tasks.length);
+  const progress = new PanicProgress(context, tasks.length);
   const ran = await runTasks(tasks, {
     partsOf: async (kernel) => await kernels.parts(kernel),
     jobs: options.jobs,
@@ -71,6 +71,7 @@ export async function runPanics(context: Context, options: PanicsOptions, panics
     },
   });
   progress.end();
+  if (out !== undefined) log(`Results are in ${out}; what was not complete has its logs in ${out}.failed/`);
   if (ran < tasks.length) log(`The time was up: ${tasks.length - ran} trials are left`);
   return tellResults(context, { head, trials, twice: [] }, options.json);
 }

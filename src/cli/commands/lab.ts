@@ -43,7 +43,12 @@ function fetchCommand(context: Context, exit: (code: number) => void): Command {
     )
     .addOption(jsonOption())
     .action(async (options: { readonly json?: true }) => {
-      const fetched = await fetchAll({ log: context.say, signal: context.signal });
+      // How long each takes is the network's affair: what is left is counted in things, not in minutes.
+      const fetched = await fetchAll({
+        log: context.say,
+        signal: context.signal,
+        step: (what, done, total) => context.progress?.(`${done} of ${total} are there; next: ${what}`),
+      }).finally(() => context.progress?.(""));
       if (options.json) printJson(context, { schemaVersion: SCHEMA_VERSION, ...fetched });
       else context.print(fetched.kernels.map((kernel) => `${kernel.release}  ${kernel.vmlinuz}\n`).join(""));
       exit(EXIT.yes);

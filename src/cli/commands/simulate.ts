@@ -26,6 +26,7 @@ import { panicAtRandom, type PanicCounts } from "../../targets/simulated/panics.
 import { type Context, printJson } from "../context.ts";
 import { EXIT, UsageError } from "../exit.ts";
 import { jsonOption, parseCount } from "../options.ts";
+import { Progress } from "../progress.ts";
 import { readInput } from "../read-input.ts";
 
 interface SimulateOptions {
@@ -107,13 +108,18 @@ function runSweep(
   { sweep: count = 1, seed, json, cost: given }: SimulateOptions,
   policies: readonly Policy[],
 ): void {
+  const progress = new Progress(context, count);
   const rows = sweep({
     policies,
     costs: costsWith(given),
     count,
     seed,
-    check: () => context.signal.throwIfAborted(),
+    check: () => {
+      context.signal.throwIfAborted();
+      progress.next("scenarios");
+    },
   });
+  progress.end();
   if (json) printJson(context, sweepJson(rows, count, seed));
   else context.print(sweepText(rows, count, seed));
 }
@@ -131,6 +137,7 @@ async function runScenario(context: Context, scenario: Scenario, options: Simula
     }),
   );
   const sampled = new Map<string, PanicCounts>();
+  const progress = new Progress(context, (options.panics ?? 0) * runs.length);
   for (const run of options.panics === undefined ? [] : runs)
     sampled.set(
       run.policy.name,
@@ -139,9 +146,13 @@ async function runScenario(context: Context, scenario: Scenario, options: Simula
         count: options.panics!,
         seed: options.seed,
         window: comparison.windowSeconds * 1000,
-        check: () => context.signal.throwIfAborted(),
+        check: () => {
+          context.signal.throwIfAborted();
+          progress.next("panics");
+        },
       }),
     );
+  progress.end();
   const setting = { scenario, load: options.load, costs, sources: DEFAULT_COSTS };
   if (options.json) printJson(context, simulationJson(setting, comparison, sampled));
   else {

@@ -68,6 +68,8 @@ export interface FetchOptions {
   /** Gets one line at a time, without its newline. */
   readonly log: (line: string) => void;
   readonly signal?: AbortSignal | undefined;
+  /** Told what is looked for next, and how many of how many are there; of {@link fetchAll} only. */
+  readonly step?: ((what: string, done: number, total: number) => void) | undefined;
 }
 
 /** What the user gives by hand, and what is wanted of the rest. */
@@ -163,21 +165,32 @@ export async function fetchAll(
   machine: Machine = thisMachine(),
 ): Promise<FetchedSupplies> {
   await using session = await openSession(options, machine);
+  const total = KERNEL_SERIES.length + UDEV_SUITES.length + 6;
+  let done = 0;
+  const next = (what: string): void => options.step?.(what, done++, total);
+  next("QEMU");
   const qemu = await session.qemu(true);
   const kernels: KernelSupply[] = [];
   for (const series of KERNEL_SERIES) {
+    next(`kernel ${series}`);
     const kernel = await session.kernel(series);
     if (kernel !== undefined) kernels.push(kernel);
   }
+  next("busybox");
   const busybox = await session.busybox();
+  next("kexec-tools");
   const kexec = await session.kexec();
   const udevs: UdevSupply[] = [];
   for (const suite of UDEV_SUITES) {
+    next(`udev of ${suite}`);
     const udev = await session.udev(suite);
     if (udev !== undefined) udevs.push(udev);
   }
+  next("tools that read dumps");
   const tools = await session.tools();
+  next("libvirt");
   const libvirt = await session.libvirt(true);
+  next("bubblewrap");
   await session.launcher();
   if (
     qemu === undefined ||
