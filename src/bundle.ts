@@ -1,5 +1,14 @@
 /** Whether this is the program in one file, `kdump-hotplug.mjs`. */
-import type { BuildInfo } from "./cli/build-info.ts";
+
+/** Which program it is: written by scripts/build-info.mjs when it is built. */
+export interface BuildInfo {
+  /** Of package.json. */
+  readonly version: string;
+  /** 40 hex digits; undefined where the sources came without git and without the name of a commit. */
+  readonly commit: string | undefined;
+  /** Whether the sources differed from the commit. */
+  readonly modified: boolean;
+}
 
 /** What the one file knows of itself, because it has no other file beside it. */
 export interface Bundle {

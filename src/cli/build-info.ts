@@ -1,16 +1,6 @@
 /** Which program this is: its version, and the commit that it was built from. */
 import { readFile } from "node:fs/promises";
-import { BUNDLE } from "../bundle.ts";
-
-/** Written by scripts/build-info.mjs when the program is built. */
-export interface BuildInfo {
-  /** Of package.json. */
-  readonly version: string;
-  /** 40 hex digits; undefined where the sources came without git and without the name of a commit. */
-  readonly commit: string | undefined;
-  /** Whether the sources differed from the commit. */
-  readonly modified: boolean;
-}
+import { BUNDLE, type BuildInfo } from "../bundle.ts";
 
 /** Hex digits of a commit that users are shown: enough to be the only one. */
 const SHOWN = 12;

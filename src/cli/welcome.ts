@@ -21,4 +21,4 @@ On a real kernel under QEMU, about a minute (fetches what it lacks by apt):
 
 Everything else: kdump-hotplug --help, and of one command, such as audit:
   kdump-hotplug audit --help
-Manual: man kdump-hotplug`;
+Manual: man kdump-hotplug, where a package has installed it`;

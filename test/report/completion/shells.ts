@@ -27,7 +27,7 @@ async function linesOf(
   directory: string,
 ): Promise<readonly string[]> {
   const env = { PATH: process.env["PATH"], HOME: directory, TERM: "dumb", LC_ALL: "C.UTF-8" };
-  const { stdout } = await run(program, args, { cwd: directory, env, timeout: 20_000 });
+  const { stdout } = await run(program, args, { cwd: directory, env, timeout: 60_000 });
   return stdout.split("\n").filter((line) => line !== "");
 }
 
