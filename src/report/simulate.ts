@@ -19,7 +19,8 @@ export interface SimulationSetting {
 /** Sampled panics of the machine of bytes by policy; empty where none were asked for. */
 export type SampledPanics = ReadonlyMap<string, PanicCounts>;
 
-const HEAD = [
+/** What {@link comparisonRow} has in its columns. */
+export const COMPARISON_HEAD = [
   "policy",
   "uevents",
   "reloads",
@@ -44,16 +45,17 @@ export function simulationText(
 ): string {
   const title = `Simulated: ${printable(scenario.title)} (${printable(scenario.name)}), images loaded by ${load}\n`;
   const sums = `Times in seconds from the first step on; odds of a panic at a random moment of ${windowSeconds.toFixed(1)} s\n\n`;
-  const notes = outcomes.flatMap(noteOf);
+  const notes = outcomes.flatMap(outcomeNotes).map((note) => `  ${note}\n`);
   return `${title}${sums}${comparisonTable(outcomes)}${notes.length > 0 ? `\n${notes.join("")}` : ""}${sampledText(outcomes, sampled)}`;
 }
 
 /** One line for each policy. */
 export function comparisonTable(outcomes: readonly PolicyOutcome[]): string {
-  return columns([HEAD, ...outcomes.map(rowOf)], "  ");
+  return columns([COMPARISON_HEAD, ...outcomes.map(comparisonRow)], "  ");
 }
 
-function rowOf(outcome: PolicyOutcome): readonly string[] {
+/** One policy's figures. */
+export function comparisonRow(outcome: PolicyOutcome): readonly string[] {
   const { run, odds, accurateSeconds } = outcome;
   const { loads, rearms, rewrites, bytesCopied } = run.counts;
   return [
@@ -74,8 +76,8 @@ function rowOf(outcome: PolicyOutcome): readonly string[] {
   ];
 }
 
-/** What a table of numbers would hide. */
-function noteOf({ run }: PolicyOutcome): readonly string[] {
+/** What a table of numbers would hide; clauses. */
+export function outcomeNotes({ run }: PolicyOutcome): readonly string[] {
   const { policy, killedWorkers, counts, final } = run;
   const notes: string[] = [];
   if (killedWorkers > 0) notes.push(`udev killed ${killedWorkers} workers after 180 s`);
@@ -89,7 +91,7 @@ function noteOf({ run }: PolicyOutcome): readonly string[] {
         ? `in the end ${(final.missingBytes / 2 ** 30).toFixed(1)} GiB are missing from the header`
         : "in the end the header describes what is gone, or lacks CPUs",
     );
-  return notes.map((note) => `  ${policy.name}: ${note}\n`);
+  return notes.map((note) => `${policy.name}: ${note}`);
 }
 
 function sampledText(outcomes: readonly PolicyOutcome[], sampled: SampledPanics): string {
@@ -158,12 +160,16 @@ function outcomeJson(
   };
 }
 
-function costsJson(costs: Costs, sources: SourcedCosts): Readonly<Record<string, unknown>> {
+/** The numbers that were used; given ones have no source. */
+export function costsJson(
+  costs: Costs,
+  sources: SourcedCosts,
+): Readonly<Record<string, { readonly value: number; readonly origin: string; readonly source?: string }>> {
   const given = new Map(Object.entries(costs));
   return Object.fromEntries(
     Object.entries(sources).map(([name, { value, origin, source }]) => {
       const used = given.get(name);
-      return [name, used === value ? { value, origin, source } : { value: used, origin: "given" }];
+      return [name, used === value ? { value, origin, source } : { value: used!, origin: "given" }];
     }),
   );
 }

@@ -1,6 +1,7 @@
 /** `simulate`: what each policy costs, in virtual time. */
 import { writeFile } from "node:fs/promises";
 import { Command, InvalidArgumentError, Option } from "commander";
+import type { ReplayedHeaders } from "../../report/page/from-simulation.ts";
 import { rfcJson, rfcText } from "../../report/rfc.ts";
 import { simulationJson, simulationText, sweepJson, sweepText } from "../../report/simulate.ts";
 import { type Band, timelineSvg, timelineText } from "../../report/timeline.ts";
@@ -17,7 +18,7 @@ import {
   policyOfRules,
 } from "../../simulation/world/policy.ts";
 import { compareWithRfc } from "../../simulation/world/rfc-comparison.ts";
-import { type RunOptions, runPolicy } from "../../simulation/world/run.ts";
+import { type RunOptions, runPolicy, type TimedChange } from "../../simulation/world/run.ts";
 import { parseScenario } from "../../simulation/world/scenario-file.ts";
 import { type Scenario, scenarioOf, SCENARIOS } from "../../simulation/world/scenario.ts";
 import { sweep } from "../../simulation/world/sweep.ts";
@@ -28,8 +29,9 @@ import { EXIT, UsageError } from "../exit.ts";
 import { jsonOption, parseCount } from "../options.ts";
 import { Progress } from "../progress.ts";
 import { readInput } from "../read-input.ts";
+import { openReport, type ReportFile, reportOption, type ReportOptions } from "../report-file.ts";
 
-interface SimulateOptions {
+interface SimulateOptions extends ReportOptions {
   readonly policy?: readonly string[];
   readonly rulesDir?: readonly string[];
   readonly kernel?: string;
@@ -72,27 +74,37 @@ export function simulateCommand(context: Context, exit: (code: number) => void):
     .option("--seed <n>", "of what is random", parseCount, 1)
     .option("--timeline", "also draw it over time")
     .option("--svg <file>", "write the timeline as SVG")
+    .addOption(reportOption())
     .addOption(jsonOption())
     .addHelpText("after", `\nCosts, in ms unless they say otherwise:\n${costHelp()}`)
     .action(async (name: string, options: SimulateOptions, command: Command) => {
       if (options.sweep !== undefined) {
         if (command.args.length > 0) throw new UsageError("Give a scenario or --sweep, and only one of them");
+        if (options.report !== undefined)
+          throw new UsageError(
+            "--report is of one scenario: leave out --sweep, whose table says all that it has",
+          );
         runSweep(context, options, await policiesOf(options));
         return exit(EXIT.yes);
       }
-      if (name === "rfc") return exit(await runRfc(context, options));
-      await runScenario(context, await readScenario(name), options);
+      const report = await openReport(context, options);
+      if (name === "rfc") return exit(await runRfc(context, options, report));
+      await runScenario(context, await readScenario(name), options, report);
       exit(EXIT.yes);
     });
 }
 
-async function runRfc(context: Context, options: SimulateOptions): Promise<number> {
+async function runRfc(
+  context: Context,
+  options: SimulateOptions,
+  report: ReportFile | undefined,
+): Promise<number> {
   const { policy, rulesDir, kernel, panics, timeline } = options;
   if (policy ?? rulesDir ?? kernel ?? panics ?? timeline)
     throw new UsageError(
-      "simulate rfc takes --json and --svg only: the table has its own policies and costs",
+      "simulate rfc takes --json, --svg and --report only: the table has its own policies and costs",
     );
-  const comparison = compareWithRfc();
+  const comparison = compareWithRfc(report !== undefined);
   if (options.json) printJson(context, rfcJson(comparison));
   else context.print(rfcText(comparison));
   for (const [i, { scenario, comparison: one }] of comparison.scenarios.entries())
@@ -100,6 +112,10 @@ async function runRfc(context: Context, options: SimulateOptions): Promise<numbe
       const path = i === 0 ? options.svg : options.svg.replace(/(\.svg)?$/, `-${scenario.name}.svg`);
       await writeSvg(context, path, scenario, one);
     }
+  if (report) {
+    const { rfcPage } = await import("../../report/page/from-rfc.ts");
+    await report.write(rfcPage(report.setting, comparison));
+  }
   return comparison.cells.every(({ holds }) => holds) ? EXIT.yes : EXIT.no;
 }
 
@@ -124,16 +140,24 @@ function runSweep(
   else context.print(sweepText(rows, count, seed));
 }
 
-async function runScenario(context: Context, scenario: Scenario, options: SimulateOptions): Promise<void> {
+async function runScenario(
+  context: Context,
+  scenario: Scenario,
+  options: SimulateOptions,
+  report: ReportFile | undefined,
+): Promise<void> {
   const costs = costsWith(options.cost);
   const runs = (await policiesOf(options)).map((policy): RunOptions => {
     const kernel = KERNELS.find(({ name }) => name === options.kernel) ?? kernelFor(policy.needsCrashHotplug);
     return { scenario, policy, costs, kernel, call: options.load };
   });
+  const traces = new Map<string, TimedChange[]>();
   const comparison = compareRuns(
     runs.map((run) => {
       context.signal.throwIfAborted();
-      return runPolicy(run);
+      const trace: TimedChange[] | undefined = report ? [] : undefined;
+      if (trace) traces.set(run.policy.name, trace);
+      return runPolicy({ ...run, trace });
     }),
   );
   const sampled = new Map<string, PanicCounts>();
@@ -161,6 +185,30 @@ async function runScenario(context: Context, scenario: Scenario, options: Simula
       context.print(`\n${timelineText(bandsOf(comparison), comparison.windowSeconds * 1000, TERMINAL)}`);
   }
   if (options.svg !== undefined) await writeSvg(context, options.svg, scenario, comparison);
+  if (!report) return;
+  const { simulationPage } = await import("../../report/page/from-simulation.ts");
+  const headers = await replayedHeaders(runs, traces);
+  await report.write(simulationPage(report.setting, setting, comparison, sampled, traces, headers));
+}
+
+/** More changes than this are not made to a machine of bytes for its header alone. */
+const MAX_REPLAYED = 1000;
+
+async function replayedHeaders(
+  runs: readonly RunOptions[],
+  traces: ReadonlyMap<string, readonly TimedChange[]>,
+): Promise<ReplayedHeaders | { readonly none: string }> {
+  const run = runs.find(({ policy }) => policy.name === "in-place") ?? runs[0]!;
+  const trace = traces.get(run.policy.name) ?? [];
+  if (trace.length > MAX_REPLAYED)
+    return {
+      none: `${run.policy.name} has ${trace.length} changes: more than ${MAX_REPLAYED} are not made to a machine of bytes for this alone`,
+    };
+  const { headersAround } = await import("../../targets/simulated/headers.ts");
+  const headers = await headersAround(run, trace);
+  return headers === undefined
+    ? { none: "no capture kernel is loaded at the end" }
+    : { policy: run.policy.name, ...headers };
 }
 
 /** Columns of a terminal that every log and mail shows whole. */

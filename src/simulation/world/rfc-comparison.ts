@@ -14,7 +14,7 @@ import {
   type RfcRow,
   type RfcScenario,
 } from "./rfc.ts";
-import { type PolicyRun, runPolicy } from "./run.ts";
+import { type PolicyRun, runPolicy, type TimedChange } from "./run.ts";
 import { blocksOfGib, type Scenario, scenarioOf } from "./scenario.ts";
 
 /** One cell of the table. Seconds. */
@@ -48,7 +48,15 @@ export interface RfcComparison {
   readonly backlog: { readonly calibration: Calibration; readonly cells: readonly RfcCell[] };
   readonly predictions: readonly RfcPrediction[];
   /** Every policy in both scenarios; those without a row of their own on RHEL 8's guest. */
-  readonly scenarios: readonly { readonly scenario: Scenario; readonly comparison: Comparison }[];
+  readonly scenarios: readonly RfcScenarioRuns[];
+}
+
+/** One scenario under every policy. */
+export interface RfcScenarioRuns {
+  readonly scenario: Scenario;
+  readonly comparison: Comparison;
+  /** Every change of the machine, by policy; empty where they were not asked for. */
+  readonly traces: ReadonlyMap<string, readonly TimedChange[]>;
 }
 
 /** Other ways of adding 480 GiB: DIMMs, and GiB of each. */
@@ -57,13 +65,18 @@ const OTHER_SIZES: readonly (readonly [number, number])[] = [
   [240, 2],
 ];
 
-/** Simulates both scenarios under every policy, and compares. */
-export function compareWithRfc(): RfcComparison {
+/** Simulates both scenarios under every policy, and compares. @param traced - whether every change is kept. */
+export function compareWithRfc(traced = false): RfcComparison {
   const calibrations = RFC_TABLE.map(calibrate);
+  const traces = new Map(RFC_SCENARIOS.map((name) => [name, new Map<string, TimedChange[]>()]));
   const runs = new Map<RfcScenario, readonly PolicyRun[]>(
     RFC_SCENARIOS.map((name) => [
       name,
-      POLICIES.map((policy) => simulate(policy.name, scenarioOf(name), costsFor(policy.name, calibrations))),
+      POLICIES.map((policy) => {
+        const trace: TimedChange[] | undefined = traced ? [] : undefined;
+        if (trace) traces.get(name)!.set(policy.name, trace);
+        return simulate(policy.name, scenarioOf(name), costsFor(policy.name, calibrations), trace);
+      }),
     ]),
   );
   const find = (policy: string, scenario: RfcScenario): PolicyRun =>
@@ -81,6 +94,7 @@ export function compareWithRfc(): RfcComparison {
     scenarios: RFC_SCENARIOS.map((name) => ({
       scenario: scenarioOf(name),
       comparison: compareRuns(runs.get(name)!),
+      traces: traces.get(name)!,
     })),
   };
 }
@@ -103,7 +117,12 @@ function costsFor(policy: string, calibrations: readonly Calibration[]): Calibra
   );
 }
 
-function simulate(name: string, scenario: Scenario, { costs }: Calibration): PolicyRun {
+function simulate(
+  name: string,
+  scenario: Scenario,
+  { costs }: Calibration,
+  trace?: TimedChange[],
+): PolicyRun {
   const policy = policyOf(name);
   return runPolicy({
     scenario,
@@ -111,6 +130,7 @@ function simulate(name: string, scenario: Scenario, { costs }: Calibration): Pol
     costs,
     kernel: kernelFor(policy.needsCrashHotplug),
     call: "kexec_file_load",
+    trace,
   });
 }
 

@@ -1,0 +1,233 @@
+/** Physical memory as a map of cells. One step of it is drawn here; the page's script draws the others. */
+import { bandSvg } from "./draw-timeline.ts";
+import { html, type Markup, trusted } from "./markup.ts";
+import { CELL_CLASSES, type Drawn, type MapRun, type MapSection } from "./model.ts";
+import type { MapData } from "./script.ts";
+import { cellPaths, type RunData, type RunSteps, sizeText, timeText, unpackRun } from "./shared.ts";
+import { toned } from "./draw-table.ts";
+
+/** Cells of a row: few are large enough for a thumb, many still fit a screen. */
+function columnsFor(cells: number): number {
+  return cells <= 256 ? 32 : cells <= 1024 ? 64 : 128;
+}
+
+const CONDITIONS = ["accurate", "stale", "blind"] as const;
+const BADGES = ["✓ accurate", "! stale", "✗ blind", "? not known"];
+
+/** @param id - of the element, unique in the page. */
+export function drawMap(map: MapSection, id: string): Drawn {
+  const { cellBytes, regions, runs, words } = map;
+  const total = regions.reduce((sum, { cells }) => sum + cells, 0);
+  const columns = columnsFor(total);
+  const packed = runs.map(packRun);
+  const unpacked = packed.map(unpackRun);
+  const first = unpacked.map((steps, i) => worstStep(steps, runs[i]!, cellBytes));
+  const data: MapData = {
+    id,
+    cellBytes,
+    columns,
+    regions: regions.map(({ cells }) => cells),
+    classes: CELL_CLASSES.length,
+    runs: packed,
+    first,
+  };
+  const [steps] = unpacked;
+  const [run] = packed;
+  const step = first[0]!;
+  const cells = steps!.cells(step);
+  const bytes = run!.bytes[step] ?? countBytes(cells, cellBytes);
+  const condition = steps!.condition(step);
+  let from = 0;
+  const drawn = regions.map(({ start, cells: count, title }) => {
+    const svg = regionSvg(cells, from, count, columns);
+    from += count;
+    return html`<div class="map-region">
+      <p class="region-name">
+        ${title === undefined ? "" : `${title}: `}<code>0x${start.toString(16)}</code> to
+        <code>0x${(start + BigInt(count) * BigInt(cellBytes)).toString(16)}</code>
+      </p>
+      ${svg}
+    </div>`;
+  });
+  const present = CELL_CLASSES.map((name, i) => ({ name, i, text: words[name] })).filter(
+    (each) => each.text !== undefined,
+  );
+  return {
+    data,
+    body: html`<figure id="${id}" class="map" role="group" aria-labelledby="${id}-name" tabindex="0">
+        <span id="${id}-name" class="sr"
+          >Memory map; arrow keys step through the events, Home and End go to the first and the last, n to the
+          next change between blind, stale and accurate</span
+        >
+        <div class="controls" hidden>
+          ${
+            runs.length > 1
+              ? html`<label
+                  >Policy
+                  <select class="run-select">
+                    ${runs.map(({ name }, i) => html`<option value="${i}">${name}</option>`)}
+                  </select></label
+                >`
+              : ""
+          }
+          <div class="buttons">${BUTTONS}</div>
+          <input
+            class="step-slider"
+            type="range"
+            min="0"
+            max="${steps!.count - 1}"
+            value="${step}"
+            aria-label="Step"
+          />
+        </div>
+        ${runs.map(({ intervals, window, name }, i) =>
+          intervals === undefined || window === undefined || window === 0
+            ? html`<div class="map-band" ${trusted(i > 0 ? " hidden" : "")}></div>`
+            : html`<div class="map-band" ${trusted(i > 0 ? " hidden" : "")}>
+                ${bandSvg({ name, intervals }, window, true)}
+              </div>`,
+        )}
+        <p class="step">
+          <output class="step-text"
+            >Step ${step + 1} of ${steps!.count}${timeText(steps!.at(step), run!.window)}:
+            ${steps!.text(step)}</output
+          >
+          <span class="condition c${condition}">${BADGES[condition]}</span>
+        </p>
+        <div class="scroll-map">${drawn}</div>
+        <table class="counts">
+          <caption>
+            Memory at this step; a cell is ${sizeText(cellBytes)}
+          </caption>
+          <thead>
+            <tr>
+              <td></td>
+              <th scope="col">what</th>
+              <th scope="col">bytes</th>
+            </tr>
+          </thead>
+          <tbody>
+            ${present.map(
+              ({ name, i, text }) =>
+                html`<tr>
+                  <td>
+                    <svg class="swatch" aria-hidden="true" viewBox="0 0 10 10">
+                      <rect class="m-${name}" width="10" height="10" />
+                    </svg>
+                  </td>
+                  <th scope="row">${text}</th>
+                  <td data-class="${i}">${sizeText(bytes[i]!)}</td>
+                </tr>`,
+            )}
+          </tbody>
+        </table>
+      </figure>
+      ${stepTable(unpacked[0]!, runs[0]!)}`,
+  };
+}
+
+const BUTTONS: Markup = html`${[
+    ["first", "|◀", "First step"],
+    ["back", "◀", "Step back"],
+    ["next", "▶", "Step on"],
+    ["last", "▶|", "Last step"],
+  ].map(
+    ([go, sign, words]) =>
+      html`<button type="button" data-go="${go}" aria-label="${words}" title="${words}">
+        <span aria-hidden="true">${sign}</span>
+      </button>`,
+  )}<button type="button" data-go="change">Next change of condition</button>`;
+
+function regionSvg(cells: Uint8Array, from: number, count: number, columns: number): Markup {
+  const rows = Math.ceil(count / columns);
+  const paths = cellPaths(cells, from, count, columns, CELL_CLASSES.length);
+  const width = Math.min(columns, count);
+  return html`<svg
+    class="cells w${columns}"
+    viewBox="0 0 ${columns * 10} ${rows * 10}"
+    role="img"
+    aria-label="${width} cells in a row; the table below says how much is what"
+  >
+    ${paths.map((path, i) => html`<path class="m-${CELL_CLASSES[i]}" d="${path}" />`)}
+  </svg>`;
+}
+
+/** Steps beyond it are told by the map alone. */
+const STEPS_SHOWN = 60;
+
+function stepTable(steps: RunSteps, { name, window }: MapRun): Markup {
+  const count = Math.min(STEPS_SHOWN, steps.count);
+  const rows = Array.from({ length: count }, (_, step) => {
+    const condition = steps.condition(step);
+    return html`<tr>
+      <th scope="row">${step + 1}</th>
+      <td>${window === undefined ? "" : `${(steps.at(step) / 1000).toFixed(3)} s`}</td>
+      <td>${steps.text(step)}</td>
+      <td>
+        ${toned((["good", "doubt", "bad", "doubt"] as const)[condition]!, CONDITIONS[condition] ?? "not known")}
+      </td>
+    </tr> `;
+  });
+  const some = count < steps.count ? `the first ${count} of ${steps.count} steps` : `all ${count} steps`;
+  return html`<details>
+    <summary>${name === "" ? "" : `${name}: `}${some} as a table</summary>
+    <div class="scroll" tabindex="0" role="region" aria-label="Steps">
+      <table>
+        <caption>
+          ${name === "" ? "Steps" : `Steps of ${name}`}
+        </caption>
+        <thead>
+          <tr>
+            <th scope="col">step</th>
+            <th scope="col">time</th>
+            <th scope="col">what happened</th>
+            <th scope="col">then it is</th>
+          </tr>
+        </thead>
+        <tbody>
+          ${rows}
+        </tbody>
+      </table>
+    </div>
+  </details>`;
+}
+
+function packRun({ name, initial, steps, labels, window }: MapRun): RunData {
+  const packed: number[] = [];
+  let last = 0;
+  for (const { at, label, number, condition, changes } of steps) {
+    const now = Math.round(at * 10);
+    const known = condition === undefined ? 3 : CONDITIONS.indexOf(condition);
+    packed.push(now - last, label, number, known, changes.length, ...changes.flat());
+    last = now;
+  }
+  const runs: number[] = [];
+  for (let i = 0; i < initial.length;) {
+    let end = i + 1;
+    while (end < initial.length && initial[end] === initial[i]) end++;
+    runs.push(end - i, initial[i]!);
+    i = end;
+  }
+  const bytes = steps.some((step) => step.bytes) ? steps.map((step) => step.bytes ?? []) : [];
+  return { name, initial: runs, steps: packed, labels, window: window ?? 0, bytes };
+}
+
+/** The first step at which most is missing, else most is stale, else the last one: what somebody opens a page for. */
+function worstStep(steps: RunSteps, { steps: own }: MapRun, cellBytes: number): number {
+  let worst = steps.count - 1;
+  let most = 0;
+  const [stale, missing] = [CELL_CLASSES.indexOf("stale"), CELL_CLASSES.indexOf("missing")];
+  for (let step = 0; step < steps.count; step++) {
+    if (own[step]!.changes.length === 0 && own[step]!.bytes === undefined) continue;
+    const bytes = own[step]!.bytes ?? countBytes(steps.cells(step), cellBytes);
+    const wrong = bytes[missing]! + bytes[stale]! / 1e6;
+    if (wrong > most) [worst, most] = [step, wrong];
+  }
+  return worst;
+}
+
+function countBytes(cells: Uint8Array, cellBytes: number): readonly number[] {
+  const bytes = CELL_CLASSES.map(() => 0);
+  for (const cell of cells) bytes[cell]! += cellBytes;
+  return bytes;
+}

@@ -1,0 +1,59 @@
+/** Tables and notes. */
+import { html, type Markup } from "./markup.ts";
+import type { Cell, Drawn, NoteSection, TableSection, Tone } from "./model.ts";
+
+/** Before a text, so that its tone is not told by colour alone. */
+export const TONE_MARKS: Readonly<Record<Tone, string>> = { good: "✓", bad: "✗", doubt: "?", plain: "" };
+
+export function drawTable({ title, head, rows, limit = Infinity }: TableSection): Drawn {
+  const shown = rows.length > limit ? rows.slice(0, limit) : rows;
+  const more =
+    shown.length < rows.length
+      ? html`<p class="note">
+          ${rows.length - shown.length} more rows are not shown; <code>--json</code> has all of them.
+        </p>`
+      : "";
+  return {
+    body: html`<div class="scroll" tabindex="0" role="region" aria-label="${title}: table">
+        <table>
+          <caption>
+            ${title}
+          </caption>
+          <thead>
+            <tr>
+              ${head.map((name) => (name === "" ? html`<td></td>` : html`<th scope="col">${name}</th>`))}
+            </tr>
+          </thead>
+          <tbody>
+            ${shown.map(
+              (row) =>
+                html`<tr>
+                  ${row.map((cell, i) => (i === 0 ? html`<th scope="row">${cellMarkup(cell)}</th>` : html`<td>${cellMarkup(cell)}</td>`))}
+                </tr> `,
+            )}
+          </tbody>
+        </table>
+      </div>
+      ${more}`,
+  };
+}
+
+function cellMarkup(cell: Cell): Markup {
+  if (typeof cell === "string") return html`${cell}`;
+  if ("code" in cell) return html`<code>${cell.code}</code>`;
+  return toned(cell.tone, cell.text);
+}
+
+/** A text with its tone's mark. */
+export function toned(tone: Tone, text: string): Markup {
+  if (tone === "plain") return html`${text}`;
+  return html`<span class="tone ${tone}"><span aria-hidden="true">${TONE_MARKS[tone]}</span> ${text}</span>`;
+}
+
+export function drawNotes({ notes }: NoteSection): Drawn {
+  return {
+    body: html`<ul>
+      ${notes.map((note) => html`<li>${note}</li> `)}
+    </ul>`,
+  };
+}
