@@ -11,6 +11,7 @@ import { type Context, printJson } from "./context.ts";
 import { EXIT } from "./exit.ts";
 import { LabKernels } from "./lab-kernels.ts";
 import { PanicProgress } from "./progress.ts";
+import { openReport, type ReportFile } from "./report-file.ts";
 import type { VariantOptions } from "./variants.ts";
 
 /** Options of both commands. */
@@ -37,6 +38,8 @@ export interface Panics {
 export async function runPanics(context: Context, options: PanicsOptions, panics: Panics): Promise<number> {
   const { say: log, signal } = context;
   const { out } = options;
+  // Before anything else: an hour of panics is not to end with a page that cannot be written.
+  const report = await openReport(context, options);
   const deadline = performance.now() + (options.minutes ?? Infinity) * 60_000;
   const udev = panics.variants.some(({ way }) => keepingWay(way).rules !== undefined);
   const node = panics.variants.some(({ way }) => keepingWay(way).isInside);
@@ -73,13 +76,22 @@ export async function runPanics(context: Context, options: PanicsOptions, panics
   progress.end();
   if (out !== undefined) log(`Results are in ${out}; what was not complete has its logs in ${out}.failed/`);
   if (ran < tasks.length) log(`The time was up: ${tasks.length - ran} trials are left`);
-  return tellResults(context, { head, trials, twice: [] }, options.json);
+  return await tellResults(context, { head, trials, twice: [] }, options.json, report);
 }
 
 /** Prints a campaign's table, or a matrix. @returns 1 where a dump that we promise was not complete. */
-export function tellResults(context: Context, results: MergedResults, json: true | undefined): number {
+export async function tellResults(
+  context: Context,
+  results: MergedResults,
+  json: true | undefined,
+  report: ReportFile | undefined,
+): Promise<number> {
   const isMatrix = results.head.kind === "matrix";
   if (json) printJson(context, isMatrix ? matrixJson(results) : campaignJson(results));
   else context.print(isMatrix ? matrixText(results) : campaignText(results));
+  if (report) {
+    const { campaignPage } = await import("../report/page/from-campaign.ts");
+    await report.write(campaignPage(report.setting, results));
+  }
   return ourFailures(results.trials).length > 0 ? EXIT.no : EXIT.yes;
 }

@@ -25,6 +25,8 @@ export interface ReportFile {
   readonly setting: PageSetting;
   /** Draws and writes the page; the one before it stays until it is whole. */
   write(model: PageModel): Promise<void>;
+  /** Runs what a keeper may carry out instead of us, and writes the page that comes from it. */
+  fromKeeper<T>(work: (context: Context) => Promise<T>): Promise<T>;
 }
 
 /**
@@ -38,7 +40,9 @@ export async function openReport(
 ): Promise<ReportFile | undefined> {
   if (report === undefined) return undefined;
   const path = resolve(report);
-  await checkPlace(report, path);
+  const carried = context.machine !== undefined;
+  // A keeper that carries the command out may not write where its caller may: the page goes back to the caller.
+  if (!carried) await checkPlace(report, path);
   const host = [
     ["kdump-hotplug", context.version ?? "unknown version"],
     ["Node", process.versions.node],
@@ -49,11 +53,32 @@ export async function openReport(
     write: async (model) => {
       const { page } = await import("../report/page/page.ts");
       const text = page(model, { version: context.version ?? "unknown", made: new Date() });
-      await replaceFile(path, text);
-      context.say(`Wrote ${report}`);
+      if (carried) context.print(`${PAGE_MARK}${text}`);
+      else {
+        await replaceFile(path, text);
+        context.say(`Wrote ${report}`);
+      }
+    },
+    fromKeeper: async (work) => {
+      let text: string | undefined;
+      const print = (printed: string): void => {
+        if (printed.startsWith(PAGE_MARK)) text = printed.slice(PAGE_MARK.length);
+        else context.print(printed);
+      };
+      try {
+        return await work({ ...context, print });
+      } finally {
+        if (text !== undefined) {
+          await replaceFile(path, text);
+          context.say(`Wrote ${report}`);
+        }
+      }
     },
   };
 }
+
+/** Before a page that a keeper hands to its caller. No other output has such a character. */
+const PAGE_MARK = "\0page\0";
 
 async function checkPlace(report: string, path: string): Promise<void> {
   if ((await stat(path).catch(() => undefined))?.isDirectory())

@@ -14,8 +14,9 @@ import {
   qemuOption,
   type SuppliesOptions,
 } from "./options.ts";
+import { reportOption, type ReportOptions } from "./report-file.ts";
 
-export interface VariantOptions extends SuppliesOptions {
+export interface VariantOptions extends SuppliesOptions, ReportOptions {
   readonly kernel?: readonly string[];
   readonly load?: readonly LoadCall[];
   readonly way?: readonly KeepingName[];
@@ -61,6 +62,7 @@ export function addPanicOptions(command: Command, { kernels, loads, ways }: Vari
       "results as JSON Lines; trials that are in it already are not run again, and what failed is kept in FILE.failed/",
     )
     .option("--keep-all", "keep the evidence of every trial, not only of those that failed")
+    .addOption(reportOption())
     .addOption(jsonOption());
 }
 

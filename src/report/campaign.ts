@@ -101,7 +101,8 @@ export function campaignText(results: MergedResults): string {
 }
 
 const OUTCOMES: readonly Outcome[] = ["complete", "incomplete", "no-dump"];
-const MOMENTS: readonly TrialRecord["moment"][] = ["before", "reaction", "during", "after"];
+/** Moments of panics, in their order. */
+export const MOMENTS: readonly TrialRecord["moment"][] = ["before", "reaction", "during", "after"];
 
 function count(trials: readonly TrialRecord[], outcome: Outcome): number {
   return trials.filter((trial) => trial.outcome === outcome).length;

@@ -21,19 +21,23 @@ export interface LabRunSetting {
   readonly accelerator: string;
 }
 
-/** The side-by-side table, for people. */
-export function labRunText(setting: LabRunSetting, results: readonly ScenarioResult[]): string {
+/** Two lines: what was run on, and what was run. */
+export function labRunTitle(setting: LabRunSetting, results: readonly ScenarioResult[]): string {
   const first = results[0]!;
   const { scenario } = first;
-  const title = [
+  return [
     `Linux ${printable(first.release)} under QEMU ${setting.qemu} (${setting.accelerator}), capture kernel loaded by ${scenario.load} (kexec-tools ${setting.kexecTools})`,
     `Guest of ${scenario.ramMiB} MiB; ${scenario.dimmsMiB.length} DIMMs of ${[...new Set(scenario.dimmsMiB)].join(" and ")} MiB added after the capture kernel was loaded`,
   ].join("\n");
+}
+
+/** What each run gave, line by line; the first line names the runs. */
+export function labRunRows(results: readonly ScenarioResult[]): readonly (readonly string[])[] {
   const row = (name: string, cell: (result: ScenarioResult) => string): readonly string[] => [
     name,
     ...results.map(cell),
   ];
-  const rows = [
+  return [
     row("", ({ scenario: { way } }) => WAY_WORDS[way]),
     row("memory online at the panic", ({ online }) => size(online)),
     row("memory in the dump", (r) =>
@@ -53,6 +57,10 @@ export function labRunText(setting: LabRunSetting, results: readonly ScenarioRes
     row("bytes changed in crash memory", ({ keeper }) => (keeper ? String(keeper.bytesWritten) : "-")),
     row("the dump is", ({ outcome }) => outcome.toUpperCase()),
   ];
+}
+
+/** The side-by-side table, for people. */
+export function labRunText(setting: LabRunSetting, results: readonly ScenarioResult[]): string {
   const reasons = results.flatMap((result) =>
     result.reasons.map((reason) => `  ${WAY_WORDS[result.scenario.way]}: ${reason}\n`),
   );
@@ -64,7 +72,7 @@ export function labRunText(setting: LabRunSetting, results: readonly ScenarioRes
       .map(([name, ms]) => `${name} ${seconds(ms)}`)
       .join(", "),
   );
-  return `${title}\n\n${columns(rows, "  ")}\n${reasons.join("")}${restarts.join("")}${times.map((line) => `  ${line}\n`).join("")}`;
+  return `${labRunTitle(setting, results)}\n\n${columns(labRunRows(results), "  ")}\n${reasons.join("")}${restarts.join("")}${times.map((line) => `  ${line}\n`).join("")}`;
 }
 
 /** `lab run --json`. */

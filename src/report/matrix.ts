@@ -56,7 +56,7 @@ export function matrixText({ head, trials }: MergedResults): string {
       printable(kernel),
       load,
       change,
-      ...of.map((cell) => (cell ? cellText(cell.trials) : "-")),
+      ...of.map((cell) => (cell ? matrixCellText(cell.trials) : "-")),
     ]);
   }
   const releases = [...new Set(cells.map(({ release }) => printable(release)))].join(", ");
@@ -75,7 +75,8 @@ export function matrixText({ head, trials }: MergedResults): string {
 
 const WORDS = { complete: "complete", incomplete: "INCOMPLETE", "no-dump": "NO DUMP" } as const;
 
-function cellText(trials: readonly TrialRecord[]): string {
+/** What a cell's panics gave, in words; a star where a dump claims memory that was gone. */
+export function matrixCellText(trials: readonly TrialRecord[]): string {
   const mark = claims(trials) ? "*" : "";
   const outcomes = [...new Set(trials.map(({ outcome }) => outcome))];
   if (outcomes.length === 1) return `${WORDS[outcomes[0]!]}${mark}`;

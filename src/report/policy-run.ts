@@ -44,7 +44,12 @@ export function policyRunsText(setting: LabRunSetting, runs: readonly PolicyRunR
     ),
   ];
   const lines = notes.map((note) => `  ${note}\n`).join("");
-  return `${title}\n\n${columns([...figureRows(runs), ...costRows(runs)], "  ")}\n${lines}`;
+  return `${title}\n\n${columns(policyRunRows(runs), "  ")}\n${lines}`;
+}
+
+/** Every figure and every cost, line by line; the first line names the policies. */
+export function policyRunRows(runs: readonly PolicyRunReport[]): readonly (readonly string[])[] {
+  return [...figureRows(runs), ...costRows(runs)];
 }
 
 function figureRows(runs: readonly PolicyRunReport[]): readonly (readonly string[])[] {

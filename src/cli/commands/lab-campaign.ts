@@ -6,6 +6,7 @@ import { type Task, tasksOf } from "../../lab/campaign/runner.ts";
 import type { Context } from "../context.ts";
 import { jsonOption, parseCount } from "../options.ts";
 import { type PanicsOptions, runPanics, tellResults } from "../panics.ts";
+import { openReport, reportOption, type ReportOptions } from "../report-file.ts";
 import { addPanicOptions, type VariantDefaults, variantsOf } from "../variants.ts";
 
 interface CampaignOptions extends PanicsOptions {
@@ -57,15 +58,17 @@ export function mergeCommand(context: Context, exit: (code: number) => void): Co
   return new Command("merge")
     .description("put results of lab campaign, or of lab matrix, together and print their table")
     .argument("<file...>", "results of one campaign or matrix, from --out")
+    .addOption(reportOption())
     .addOption(jsonOption())
-    .action(async (paths: readonly string[], options: { readonly json?: true }) => {
+    .action(async (paths: readonly string[], options: ReportOptions & { readonly json?: true }) => {
+      const report = await openReport(context, options);
       const files: { readonly name: string; readonly results: CampaignResults }[] = [];
       for (const name of paths) {
         const results = await readResults(name);
         if (!results) throw new ResultsError(`${name} is missing or empty; expected results of lab campaign`);
         files.push({ name, results });
       }
-      exit(tellResults(context, mergeResults(files), options.json));
+      exit(await tellResults(context, mergeResults(files), options.json, report));
     });
 }
 

@@ -12,6 +12,7 @@ import { policyRunsJson, policyRunsText, type PolicyRunReport } from "../../repo
 import { type Context, printJson } from "../context.ts";
 import { EXIT } from "../exit.ts";
 import type { SuppliesOptions } from "../options.ts";
+import type { ReportFile } from "../report-file.ts";
 
 /** What `--policy` names. */
 export type PolicyChoice = LabPolicyName | "all";
@@ -32,7 +33,11 @@ export interface PolicyOptions extends SuppliesOptions {
 }
 
 /** Runs the policies one after the other, reports, and gives the exit code. */
-export async function runPolicies(context: Context, options: PolicyOptions): Promise<number> {
+export async function runPolicies(
+  context: Context,
+  options: PolicyOptions,
+  report: ReportFile | undefined,
+): Promise<number> {
   const { kernel, qemu, busybox, kexec, load, json } = options;
   const { say: log, signal } = context;
   const udev = options.udev ?? suiteOf(kernel);
@@ -53,6 +58,10 @@ export async function runPolicies(context: Context, options: PolicyOptions): Pro
   };
   if (json) printJson(context, policyRunsJson(setting, runs));
   else context.print(policyRunsText(setting, runs));
+  if (report) {
+    const { policyRunsPage } = await import("../../report/page/from-policy-run.ts");
+    await report.write(policyRunsPage(report.setting, setting, runs));
+  }
   return runs.some(({ result }) => result.failures.length > 0) ? EXIT.no : EXIT.yes;
 }
 

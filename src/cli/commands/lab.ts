@@ -25,6 +25,7 @@ import {
   qemuOption,
   type SuppliesOptions,
 } from "../options.ts";
+import { openReport, reportOption, type ReportOptions } from "../report-file.ts";
 
 export function labCommand(context: Context, exit: (code: number) => void): Command {
   return new Command("lab")
@@ -55,7 +56,7 @@ function fetchCommand(context: Context, exit: (code: number) => void): Command {
     });
 }
 
-interface RunOptions extends SuppliesOptions {
+interface RunOptions extends SuppliesOptions, ReportOptions {
   readonly kernel: string;
   readonly load: LoadCall;
   readonly ram: bigint;
@@ -112,12 +113,14 @@ function runCommand(context: Context, exit: (code: number) => void): Command {
       .addOption(qemuOption())
       .addOption(busyboxOption())
       .addOption(kexecOption())
+      .addOption(reportOption())
       .addOption(jsonOption())
       .action(async (options: RunOptions) => {
         const { policy, kernel, qemu, busybox, kexec } = options;
         checkPolicyOptions(options);
+        const report = await openReport(context, options);
         if (policy) {
-          exit(await runPolicies(context, { ...options, policy }));
+          exit(await runPolicies(context, { ...options, policy }, report));
           return;
         }
         const supplies = await supply({
@@ -152,6 +155,10 @@ function runCommand(context: Context, exit: (code: number) => void): Command {
         };
         if (options.json) printJson(context, labRunJson(setting, results));
         else context.print(labRunText(setting, results));
+        if (report) {
+          const { labRunPage } = await import("../../report/page/from-lab-run.ts");
+          await report.write(labRunPage(report.setting, setting, results));
+        }
         exit(
           results.some((r) => r.scenario.way !== "nothing" && r.outcome !== "complete") ? EXIT.no : EXIT.yes,
         );

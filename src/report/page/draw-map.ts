@@ -2,8 +2,9 @@
 import { bandSvg } from "./draw-timeline.ts";
 import { html, type Markup, trusted } from "./markup.ts";
 import { CELL_CLASSES, type Drawn, type MapRun, type MapSection } from "./model.ts";
+import { CONDITIONS, countBytes, packRun, worstStep } from "./pack.ts";
 import type { MapData } from "./script.ts";
-import { cellPaths, type RunData, type RunSteps, sizeText, timeText, unpackRun } from "./shared.ts";
+import { cellPaths, type RunSteps, sizeText, timeText, unpackRun } from "./shared.ts";
 import { toned } from "./draw-table.ts";
 
 /** Cells of a row: few are large enough for a thumb, many still fit a screen. */
@@ -11,7 +12,6 @@ function columnsFor(cells: number): number {
   return cells <= 256 ? 32 : cells <= 1024 ? 64 : 128;
 }
 
-const CONDITIONS = ["accurate", "stale", "blind"] as const;
 const BADGES = ["✓ accurate", "! stale", "✗ blind", "? not known"];
 
 /** @param id - of the element, unique in the page. */
@@ -164,7 +164,7 @@ function stepTable(steps: RunSteps, { name, window }: MapRun): Markup {
       <td>${window === undefined ? "" : `${(steps.at(step) / 1000).toFixed(3)} s`}</td>
       <td>${steps.text(step)}</td>
       <td>
-        ${toned((["good", "doubt", "bad", "doubt"] as const)[condition]!, CONDITIONS[condition] ?? "not known")}
+        ${toned((["good", "doubt", "bad", "unknown"] as const)[condition]!, CONDITIONS[condition] ?? "not known")}
       </td>
     </tr> `;
   });
@@ -190,44 +190,4 @@ function stepTable(steps: RunSteps, { name, window }: MapRun): Markup {
       </table>
     </div>
   </details>`;
-}
-
-function packRun({ name, initial, steps, labels, window }: MapRun): RunData {
-  const packed: number[] = [];
-  let last = 0;
-  for (const { at, label, number, condition, changes } of steps) {
-    const now = Math.round(at * 10);
-    const known = condition === undefined ? 3 : CONDITIONS.indexOf(condition);
-    packed.push(now - last, label, number, known, changes.length, ...changes.flat());
-    last = now;
-  }
-  const runs: number[] = [];
-  for (let i = 0; i < initial.length;) {
-    let end = i + 1;
-    while (end < initial.length && initial[end] === initial[i]) end++;
-    runs.push(end - i, initial[i]!);
-    i = end;
-  }
-  const bytes = steps.some((step) => step.bytes) ? steps.map((step) => step.bytes ?? []) : [];
-  return { name, initial: runs, steps: packed, labels, window: window ?? 0, bytes };
-}
-
-/** The first step at which most is missing, else most is stale, else the last one: what somebody opens a page for. */
-function worstStep(steps: RunSteps, { steps: own }: MapRun, cellBytes: number): number {
-  let worst = steps.count - 1;
-  let most = 0;
-  const [stale, missing] = [CELL_CLASSES.indexOf("stale"), CELL_CLASSES.indexOf("missing")];
-  for (let step = 0; step < steps.count; step++) {
-    if (own[step]!.changes.length === 0 && own[step]!.bytes === undefined) continue;
-    const bytes = own[step]!.bytes ?? countBytes(steps.cells(step), cellBytes);
-    const wrong = bytes[missing]! + bytes[stale]! / 1e6;
-    if (wrong > most) [worst, most] = [step, wrong];
-  }
-  return worst;
-}
-
-function countBytes(cells: Uint8Array, cellBytes: number): readonly number[] {
-  const bytes = CELL_CLASSES.map(() => 0);
-  for (const cell of cells) bytes[cell]! += cellBytes;
-  return bytes;
 }

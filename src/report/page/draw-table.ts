@@ -1,9 +1,15 @@
 /** Tables and notes. */
 import { html, type Markup } from "./markup.ts";
-import type { Cell, Drawn, NoteSection, TableSection, Tone } from "./model.ts";
+import type { Cell, Drawn, NoteSection, TableSection, TextSection, Tone } from "./model.ts";
 
 /** Before a text, so that its tone is not told by colour alone. */
-export const TONE_MARKS: Readonly<Record<Tone, string>> = { good: "✓", bad: "✗", doubt: "?", plain: "" };
+export const TONE_MARKS: Readonly<Record<Tone, string>> = {
+  good: "✓",
+  bad: "✗",
+  doubt: "!",
+  unknown: "?",
+  plain: "",
+};
 
 export function drawTable({ title, head, rows, limit = Infinity }: TableSection): Drawn {
   const shown = rows.length > limit ? rows.slice(0, limit) : rows;
@@ -28,7 +34,7 @@ export function drawTable({ title, head, rows, limit = Infinity }: TableSection)
             ${shown.map(
               (row) =>
                 html`<tr>
-                  ${row.map((cell, i) => (i === 0 ? html`<th scope="row">${cellMarkup(cell)}</th>` : html`<td>${cellMarkup(cell)}</td>`))}
+                  ${row.map((cell, i) => (i === 0 ? html`<th scope="row">${cellMarkup(cell)}</th>` : html`<td class="${isShort(cell) ? "n" : "t"}">${cellMarkup(cell)}</td>`))}
                 </tr> `,
             )}
           </tbody>
@@ -36,6 +42,11 @@ export function drawTable({ title, head, rows, limit = Infinity }: TableSection)
       </div>
       ${more}`,
   };
+}
+
+/** What is not to be broken into two lines: a number with its unit. */
+function isShort(cell: Cell): boolean {
+  return (typeof cell === "string" ? cell : "text" in cell ? cell.text : cell.code).length <= 24;
 }
 
 function cellMarkup(cell: Cell): Markup {
@@ -48,6 +59,12 @@ function cellMarkup(cell: Cell): Markup {
 export function toned(tone: Tone, text: string): Markup {
   if (tone === "plain") return html`${text}`;
   return html`<span class="tone ${tone}"><span aria-hidden="true">${TONE_MARKS[tone]}</span> ${text}</span>`;
+}
+
+export function drawText({ title, body }: TextSection): Drawn {
+  return {
+    body: html`<div class="scroll" tabindex="0" role="region" aria-label="${title}"><pre>${body}</pre></div>`,
+  };
 }
 
 export function drawNotes({ notes }: NoteSection): Drawn {

@@ -5,7 +5,7 @@ import type { Condition } from "../../simulation/world/state.ts";
 import type { Part } from "./markup.ts";
 
 /** How something is meant: never told by colour alone. */
-export type Tone = "good" | "bad" | "doubt" | "plain";
+export type Tone = "good" | "bad" | "doubt" | "unknown" | "plain";
 
 /** A page. */
 export interface PageModel {
@@ -31,7 +31,8 @@ export type Section =
   | OutcomeSection
   | MomentSection
   | TableSection
-  | NoteSection;
+  | NoteSection
+  | TextSection;
 
 interface SectionHead {
   readonly title: string;
@@ -170,6 +171,12 @@ export type Cell = string | { readonly tone: Tone; readonly text: string } | { r
 export interface NoteSection extends SectionHead {
   readonly kind: "notes";
   readonly notes: readonly string[];
+}
+
+/** Text in columns, as a terminal has it. */
+export interface TextSection extends SectionHead {
+  readonly kind: "text";
+  readonly body: string;
 }
 
 /** A section's picture with what it needs of the page's script. */

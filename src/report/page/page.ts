@@ -4,7 +4,7 @@ import { drawDistribution } from "./draw-distribution.ts";
 import { drawHeader } from "./draw-header.ts";
 import { drawMap } from "./draw-map.ts";
 import { drawMoments, drawOutcomes } from "./draw-outcomes.ts";
-import { drawNotes, drawTable, toned } from "./draw-table.ts";
+import { drawNotes, drawTable, drawText, toned } from "./draw-table.ts";
 import { drawTimeline } from "./draw-timeline.ts";
 import { html, jsonForScript, type Markup, trusted } from "./markup.ts";
 import { CELL_CLASSES, type Drawn, type PageModel, type Section } from "./model.ts";
@@ -132,6 +132,8 @@ function draw(section: Section, id: string): Drawn {
       return drawTable(section);
     case "notes":
       return drawNotes(section);
+    case "text":
+      return drawText(section);
   }
 }
 

@@ -20,19 +20,19 @@ a{color:var(--accent)}:focus-visible{outline:3px solid var(--accent);outline-off
 .sr{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
 .simulated{border:2px dashed var(--doubt);background:var(--doubt-bg);color:var(--doubt);padding:.5rem .8rem;border-radius:.4rem;font-weight:600;max-width:none}
 .lead{border-left:.4rem solid var(--line);padding:.6rem .9rem;font-size:1.1rem;background:var(--panel);max-width:none}
-.lead.good{border-color:var(--good)}.lead.bad{border-color:var(--bad)}.lead.doubt{border-color:var(--doubt)}
-.tone.good{color:var(--good)}.tone.bad{color:var(--bad);font-weight:600}.tone.doubt{color:var(--doubt)}
+.lead.good{border-color:var(--good)}.lead.bad{border-color:var(--bad)}.lead.doubt,.lead.unknown{border-color:var(--doubt)}
+.tone.good{color:var(--good)}.tone.bad{color:var(--bad);font-weight:600}.tone.doubt,.tone.unknown{color:var(--doubt)}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1.2rem;margin:.5rem 0}dt{color:var(--soft)}dd{margin:0}
 pre{background:var(--panel);border:1px solid var(--line);border-radius:.4rem;padding:.6rem .8rem;white-space:pre-wrap;margin:.5rem 0}
 nav ul{display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;padding:0;list-style:none;margin:.8rem 0}
 .scroll,.scroll-map{overflow-x:auto;max-width:100%}
 table{border-collapse:collapse;font-size:.9rem;margin:.6rem 0;font-variant-numeric:tabular-nums}caption{text-align:left;padding:.2rem 0}
 th,td{padding:.25rem .7rem .25rem 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--line);overflow-wrap:normal}
-thead th{border-bottom-width:2px;color:var(--soft);font-weight:600}tbody th{font-weight:600}td{min-width:3rem}
+thead th{border-bottom-width:2px;color:var(--soft);font-weight:600}tbody th{font-weight:600}td{min-width:3rem}td.n{white-space:nowrap}
 .bytes td,.bytes th,.headers code{white-space:nowrap}.more{color:var(--soft);font-style:italic}
 mark,ins{background:var(--mark);color:var(--mark-ink);text-decoration:underline;text-underline-offset:2px;font-weight:600}del{color:var(--bad)}
 .legend{display:flex;flex-wrap:wrap;gap:.3rem 1.2rem;font-size:.9rem;max-width:none}.swatch{width:1rem;height:1rem;vertical-align:-.15rem;border:1px solid var(--soft);flex:none}
-.row{display:grid;grid-template-columns:11rem minmax(0,1fr);gap:0 .8rem;align-items:center;margin:.3rem 0}.name{text-align:right;line-height:1.2;font-size:.92rem}.name small{display:block}
+.row{display:grid;grid-template-columns:14.5rem minmax(0,1fr);gap:0 .8rem;align-items:center;margin:.3rem 0}.name{text-align:right;line-height:1.2;font-size:.9rem;overflow-wrap:normal}.name small{display:block}
 .band{display:block;width:100%;height:24px;border:1px solid var(--line)}.accurate{fill:var(--accurate)}.stale{fill:url(#stale)}.blind{fill:var(--blind)}
 .stale-paper{fill:var(--stale)}.stale-ink{stroke:var(--stale-ink);stroke-width:2}
 .playhead{stroke:var(--ink);stroke-width:3}
