@@ -41,6 +41,7 @@ interface SimulateOptions extends ReportOptions {
   readonly sweep?: number;
   readonly seed: number;
   readonly timeline?: true;
+  readonly picture?: true;
   readonly svg?: string;
   readonly json?: true;
 }
@@ -73,6 +74,7 @@ export function simulateCommand(context: Context, exit: (code: number) => void):
     .option("--sweep <n>", "so many random scenarios in place of one", parseCount)
     .option("--seed <n>", "of what is random", parseCount, 1)
     .option("--timeline", "also draw it over time")
+    .option("--picture", "draw it over time, and the memory as maps of characters")
     .option("--svg <file>", "write the timeline as SVG")
     .addOption(reportOption())
     .addOption(jsonOption())
@@ -87,6 +89,7 @@ export function simulateCommand(context: Context, exit: (code: number) => void):
         runSweep(context, options, await policiesOf(options));
         return exit(EXIT.yes);
       }
+      if (options.picture && options.json) throw new UsageError("Give either --picture or --json");
       const report = await openReport(context, options);
       if (name === "rfc") return exit(await runRfc(context, options, report));
       await runScenario(context, await readScenario(name), options, report);
@@ -99,8 +102,8 @@ async function runRfc(
   options: SimulateOptions,
   report: ReportFile | undefined,
 ): Promise<number> {
-  const { policy, rulesDir, kernel, panics, timeline } = options;
-  if (policy ?? rulesDir ?? kernel ?? panics ?? timeline)
+  const { policy, rulesDir, kernel, panics, timeline, picture } = options;
+  if (policy ?? rulesDir ?? kernel ?? panics ?? timeline ?? picture)
     throw new UsageError(
       "simulate rfc takes --json, --svg and --report only: the table has its own policies and costs",
     );
@@ -155,7 +158,7 @@ async function runScenario(
   const comparison = compareRuns(
     runs.map((run) => {
       context.signal.throwIfAborted();
-      const trace: TimedChange[] | undefined = report ? [] : undefined;
+      const trace: TimedChange[] | undefined = report || options.picture ? [] : undefined;
       if (trace) traces.set(run.policy.name, trace);
       return runPolicy({ ...run, trace });
     }),
@@ -181,14 +184,30 @@ async function runScenario(
   if (options.json) printJson(context, simulationJson(setting, comparison, sampled));
   else {
     context.print(simulationText(setting, comparison, sampled));
-    if (options.timeline)
+    if (options.timeline || options.picture)
       context.print(`\n${timelineText(bandsOf(comparison), comparison.windowSeconds * 1000, TERMINAL)}`);
+    if (options.picture) await drawPicture(context, scenario, comparison, traces);
   }
   if (options.svg !== undefined) await writeSvg(context, options.svg, scenario, comparison);
   if (!report) return;
   const { simulationPage } = await import("../../report/page/from-simulation.ts");
   const headers = await replayedHeaders(runs, traces);
   await report.write(simulationPage(report.setting, setting, comparison, sampled, traces, headers));
+}
+
+async function drawPicture(
+  context: Context,
+  scenario: Scenario,
+  comparison: Comparison,
+  traces: ReadonlyMap<string, readonly TimedChange[]>,
+): Promise<void> {
+  const { mapOf } = await import("../../report/page/from-simulation.ts");
+  const { memoryMapText } = await import("../../report/memory-map.ts");
+  const { section, leftOut } = mapOf(scenario.bootBlocks, comparison, traces);
+  context.print(
+    section ? `\n${memoryMapText(section)}` : "\nNo memory comes or goes: there is no map of it\n",
+  );
+  if (leftOut.length > 0) context.say(`Not drawn, they have too many steps: ${leftOut.join(", ")}`);
 }
 
 /** More changes than this are not made to a machine of bytes for its header alone. */

@@ -49,7 +49,7 @@ export function drawDistribution({ title, what, series }: DistributionSection): 
           percentile. Each row has its own height.
         </figcaption>
       </figure>
-      <div class="scroll" tabindex="0" role="region" aria-label="${title}: table">
+      <div class="scroll" tabindex="0" role="group" aria-label="${title}: table">
         <table>
           <caption>
             ${title}, in numbers

@@ -51,7 +51,7 @@ export function drawHeader({ title, before, after }: HeaderSection): Drawn {
         After: ${after.words}, ${after.header.programHeaders.length} program headers, ${to.length} bytes.
         ${counts.added} added, ${counts.removed} removed, ${counts.changed} changed.
       </p>
-      <div class="scroll" tabindex="0" role="region" aria-label="${title}: program headers">
+      <div class="scroll" tabindex="0" role="group" aria-label="${title}: program headers">
         <table class="headers">
           <caption>
             Program headers:
@@ -181,7 +181,7 @@ function bytesTable(title: string, before: Uint8Array, after: Uint8Array): Marku
     <summary>
       ${changed} bytes differ, in ${lines.length} of ${Math.ceil(length / LINE)} lines of ${LINE}
     </summary>
-    <div class="scroll" tabindex="0" role="region" aria-label="${title}: bytes">
+    <div class="scroll" tabindex="0" role="group" aria-label="${title}: bytes">
       <table class="bytes">
         <caption>
           Lines of the header with changed bytes; changed ones are marked,

@@ -116,7 +116,7 @@ export function drawMap(map: MapSection, id: string): Drawn {
                     </svg>
                   </td>
                   <th scope="row">${text}</th>
-                  <td data-class="${i}">${sizeText(bytes[i]!)}</td>
+                  ${name === "none" ? html`<td></td>` : html`<td data-class="${i}">${sizeText(bytes[i]!)}</td>`}
                 </tr>`,
             )}
           </tbody>
@@ -171,7 +171,7 @@ function stepTable(steps: RunSteps, { name, window }: MapRun): Markup {
   const some = count < steps.count ? `the first ${count} of ${steps.count} steps` : `all ${count} steps`;
   return html`<details>
     <summary>${name === "" ? "" : `${name}: `}${some} as a table</summary>
-    <div class="scroll" tabindex="0" role="region" aria-label="Steps">
+    <div class="scroll" tabindex="0" role="group" aria-label="Steps">
       <table>
         <caption>
           ${name === "" ? "Steps" : `Steps of ${name}`}

@@ -52,7 +52,7 @@ export function drawOutcomes({ title, rows }: OutcomeSection): Drawn {
           these panics leave possible.
         </figcaption>
       </figure>
-      <div class="scroll" tabindex="0" role="region" aria-label="${title}: table">
+      <div class="scroll" tabindex="0" role="group" aria-label="${title}: table">
         <table>
           <caption>
             ${title}, in numbers

@@ -1,5 +1,5 @@
 /** Tables and notes. */
-import { html, type Markup } from "./markup.ts";
+import { html, type Markup, withUnits } from "./markup.ts";
 import type { Cell, Drawn, NoteSection, TableSection, TextSection, Tone } from "./model.ts";
 
 /** Before a text, so that its tone is not told by colour alone. */
@@ -20,7 +20,7 @@ export function drawTable({ title, head, rows, limit = Infinity }: TableSection)
         </p>`
       : "";
   return {
-    body: html`<div class="scroll" tabindex="0" role="region" aria-label="${title}: table">
+    body: html`<div class="scroll" tabindex="0" role="group" aria-label="${title}: table">
         <table>
           <caption>
             ${title}
@@ -34,7 +34,7 @@ export function drawTable({ title, head, rows, limit = Infinity }: TableSection)
             ${shown.map(
               (row) =>
                 html`<tr>
-                  ${row.map((cell, i) => (i === 0 ? html`<th scope="row">${cellMarkup(cell)}</th>` : html`<td class="${isShort(cell) ? "n" : "t"}">${cellMarkup(cell)}</td>`))}
+                  ${row.map((cell, i) => (i === 0 ? html`<th scope="row">${cellMarkup(cell)}</th>` : html`<td class="${isShort(cell) ? "" : "t"}">${cellMarkup(cell)}</td>`))}
                 </tr> `,
             )}
           </tbody>
@@ -63,14 +63,14 @@ export function toned(tone: Tone, text: string): Markup {
 
 export function drawText({ title, body }: TextSection): Drawn {
   return {
-    body: html`<div class="scroll" tabindex="0" role="region" aria-label="${title}"><pre>${body}</pre></div>`,
+    body: html`<div class="scroll" tabindex="0" role="group" aria-label="${title}"><pre>${body}</pre></div>`,
   };
 }
 
 export function drawNotes({ notes }: NoteSection): Drawn {
   return {
     body: html`<ul>
-      ${notes.map((note) => html`<li>${note}</li> `)}
+      ${notes.map((note) => html`<li>${withUnits(note)}</li> `)}
     </ul>`,
   };
 }

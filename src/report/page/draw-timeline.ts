@@ -141,7 +141,7 @@ function sumsOf(intervals: TimelineBand["intervals"]): Sums {
 
 function sumsTable(bands: readonly TimelineBand[], window: number): Markup {
   const percent = (ms: number): string => shareText(window > 0 ? ms / window : 0);
-  return html`<div class="scroll" tabindex="0" role="region" aria-label="The same in numbers">
+  return html`<div class="scroll" tabindex="0" role="group" aria-label="The same in numbers">
     <table>
       <caption>
         The same in numbers, over ${seconds(window)}

@@ -129,6 +129,7 @@ export const OUTSIDE_WORDS: Readonly<Partial<Record<CellClass, string>>> = {
 export function auditClasses({ image, layout, missing, stale }: Audit, header?: CoreHeader): Classes {
   const { backed, inside } = layout;
   if (!image) return { backed };
+  const lacking = header ? missing.subtract(describedMemory(header)) : missing;
   const described = describedMemory(header ?? image.header);
   const crash = image.crashMemory;
   const there = backed.intersect(described);
@@ -136,10 +137,10 @@ export function auditClasses({ image, layout, missing, stale }: Audit, header?: 
   return {
     held,
     described: there.subtract(held),
-    backed: backed.subtract(described).subtract(crash),
+    backed: backed.subtract(described).subtract(crash).subtract(lacking),
     crash,
     stale: header ? described.subtract(backed) : stale,
-    missing: header ? missing.subtract(described) : missing,
+    missing: lacking,
   };
 }
 

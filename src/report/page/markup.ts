@@ -39,6 +39,11 @@ function render(part: Part): string {
   return typeof part === "number" ? String(part) : part.map(render).join("");
 }
 
+/** `text` with numbers that stay on one line with their unit. */
+export function withUnits(text: string): string {
+  return text.replaceAll(/(\d) (%|s|ms|bytes|[KMGT]iB)(?!\w)/g, "$1\u00a0$2");
+}
+
 const ENTITIES: Readonly<Record<string, string>> = {
   "&": "&amp;",
   "<": "&lt;",

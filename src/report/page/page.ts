@@ -6,7 +6,7 @@ import { drawMap } from "./draw-map.ts";
 import { drawMoments, drawOutcomes } from "./draw-outcomes.ts";
 import { drawNotes, drawTable, drawText, toned } from "./draw-table.ts";
 import { drawTimeline } from "./draw-timeline.ts";
-import { html, jsonForScript, type Markup, trusted } from "./markup.ts";
+import { html, jsonForScript, type Markup, trusted, withUnits } from "./markup.ts";
 import { CELL_CLASSES, type Drawn, type PageModel, type Section } from "./model.ts";
 import { scriptText } from "./script.ts";
 import { STYLE } from "./style.ts";
@@ -46,7 +46,7 @@ export function page(model: PageModel, { version, made }: Imprint): string {
           <small>kdump-hotplug</small>
           <h1>${title}</h1>
           ${simulated === undefined ? "" : html`<p class="simulated">Simulated: ${simulated}</p>`}
-          <p class="lead ${lead.tone}">${toned(lead.tone, lead.text)}</p>
+          <p class="lead ${lead.tone}">${toned(lead.tone, withUnits(lead.text))}</p>
           <nav aria-label="On this page">
             <ul>
               ${drawn.map(({ section, id }) => html`<li><a href="#${id}">${section.title}</a></li>`)}
@@ -59,7 +59,7 @@ export function page(model: PageModel, { version, made }: Imprint): string {
             ({ section, id, body }) =>
               html`<section aria-labelledby="${id}">
                 <h2 id="${id}">${section.title}</h2>
-                ${section.text === undefined ? "" : html`<p>${section.text}</p> `}${body}
+                ${section.text === undefined ? "" : html`<p>${withUnits(section.text)}</p> `}${body}
               </section> `,
           )}
           <section aria-labelledby="run">

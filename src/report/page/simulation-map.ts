@@ -132,7 +132,8 @@ function mapRun({ run, trace, intervals }: TracedRun, geometry: Geometry): MapRu
     while (interval < intervals.length - 1 && intervals[interval]!.end <= at) interval++;
     // Of changes at one instant only the last one's condition lasts.
     const settled = trace[i + 1]?.at !== at;
-    const condition: Condition = settled ? intervals[interval]!.condition : last;
+    const now = at >= window ? run.final.condition : intervals[interval]!.condition;
+    const condition: Condition = settled ? now : last;
     const changes = touched ? memory.changes(touched, cells, bootCells, perCell) : [];
     const label = labelOf(change);
     if (label === undefined || (changes.length === 0 && condition === last && !tells(change))) continue;

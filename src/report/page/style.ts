@@ -28,7 +28,7 @@ nav ul{display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;padding:0;list-style:none;ma
 .scroll,.scroll-map{overflow-x:auto;max-width:100%}
 table{border-collapse:collapse;font-size:.9rem;margin:.6rem 0;font-variant-numeric:tabular-nums}caption{text-align:left;padding:.2rem 0}
 th,td{padding:.25rem .7rem .25rem 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--line);overflow-wrap:normal}
-thead th{border-bottom-width:2px;color:var(--soft);font-weight:600}tbody th{font-weight:600}td{min-width:3rem}td.n{white-space:nowrap}
+thead th{border-bottom-width:2px;color:var(--soft);font-weight:600}tbody th{font-weight:600}td{min-width:3rem;white-space:nowrap}td.t{white-space:normal;min-width:13rem}tbody th{min-width:5rem}
 .bytes td,.bytes th,.headers code{white-space:nowrap}.more{color:var(--soft);font-style:italic}
 mark,ins{background:var(--mark);color:var(--mark-ink);text-decoration:underline;text-underline-offset:2px;font-weight:600}del{color:var(--bad)}
 .legend{display:flex;flex-wrap:wrap;gap:.3rem 1.2rem;font-size:.9rem;max-width:none}.swatch{width:1rem;height:1rem;vertical-align:-.15rem;border:1px solid var(--soft);flex:none}
@@ -57,7 +57,7 @@ details{margin:.6rem 0}summary{cursor:pointer}
 footer{margin-top:3rem;border-top:1px solid var(--line);padding-top:.6rem;color:var(--soft);font-size:.85rem}
 @media (max-width:40rem){body{padding:1rem .75rem 3rem}.row{grid-template-columns:minmax(0,1fr)}.name{text-align:left}.minor text{display:none}dl{grid-template-columns:1fr}dt{margin-top:.4rem}h1{font-size:1.35rem}}
 @media print{:root{color-scheme:light;--paper:#fff;--ink:#000;--soft:#444;--line:#bbb;--panel:#fff;--accent:#0550ae;--good:#116329;--good-bg:#fff;--bad:#a40e26;--bad-bg:#fff;--doubt:#7d4e00;--doubt-bg:#fff;--accurate:#d9efe8;--stale:#f2c14e;--stale-ink:#7a4b00;--blind:#7a1022;--held:#3d9c8f;--described:#b9ddd7;--described-ink:#2c6f66;--backed:#e4e7eb;--backed-ink:#6b7280;--crash:#5b6f9e;--crash-ink:#fff;--missing:#d1352b;--missing-ink:#fff;--none:#fff;--none-ink:#e3e7ec;--bar:#3b6fb6;--mark:#ffdf5d;--mark-ink:#000}
-body{max-width:none;padding:0;font-size:10pt;-webkit-print-color-adjust:exact;print-color-adjust:exact}nav,.controls,.skip{display:none!important}figure,tr,.row{break-inside:avoid}h2{break-after:avoid;margin-top:1.2rem}.scroll,.scroll-map{overflow:visible}table{font-size:8pt}.cells.w128{min-width:0}th,td{padding-right:.4rem}.bytes td,.bytes th,.headers code{white-space:normal}thead{display:table-header-group}}
+body{max-width:none;padding:0;font-size:10pt;-webkit-print-color-adjust:exact;print-color-adjust:exact}nav,.controls,.skip{display:none!important}figure,tr,.row{break-inside:avoid}h2{break-after:avoid;margin-top:1.2rem}.scroll,.scroll-map{overflow:visible}table{font-size:7.5pt}td,th,td.t{white-space:normal;min-width:0;overflow-wrap:anywhere}.cells.w128{min-width:0}th,td{padding-right:.4rem}.bytes td,.bytes th,.headers code{white-space:normal}thead{display:table-header-group}}
 @media (prefers-reduced-motion:no-preference){html{scroll-behavior:smooth}}
 @media (forced-colors:active){.swatch,.band,.cells,.histogram,.outcome{forced-color-adjust:none}}
 `;
