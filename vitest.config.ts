@@ -24,7 +24,7 @@ const config: ViteUserConfig = defineConfig({
         test: {
           name: "unit",
           include: ["test/**/*.test.ts"],
-          exclude: ["test/real/**", "test/program/**"],
+          exclude: ["test/real/**", "test/program/**", "test/browser/**"],
           // Far more than any takes: a machine that is busy with other things is no reason to fail.
           testTimeout: 30_000,
           // A process for each of 130 files costs more than most of what is in them: a worker keeps its process and the
@@ -40,6 +40,14 @@ const config: ViteUserConfig = defineConfig({
           name: "program",
           include: ["test/program/**/*.test.ts"],
           testTimeout: 30_000,
+        },
+      },
+      {
+        // Pages of the built program in Debian's Chromium.
+        test: {
+          name: "browser",
+          include: ["test/browser/**/*.test.ts"],
+          testTimeout: 60_000,
         },
       },
       {
