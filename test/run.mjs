@@ -1,8 +1,9 @@
-// Everything that `make test` runs, in order: the checks, the tests without QEMU, the tests on real kernels.
+// Everything that `make test` runs, in order: the checks, the tests without QEMU, reports in a browser, the tests on real
+// kernels.
 // Plain JavaScript, because it runs before anything else is known to work.
 // Closes with one line per thing that was skipped and why, and with `N passed, N failed`.
 import { spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -80,6 +81,25 @@ for (const check of ["typecheck", "lint", "format:check"]) {
 }
 await vitest("unit");
 await vitest("program");
+
+// Reports are looked at in Debian's Chromium: a machine that cannot have it skips that, and says why.
+const CHROMIUM = process.env.KDUMP_HOTPLUG_CHROMIUM ?? "/usr/bin/chromium";
+if (!existsSync(CHROMIUM) && process.getuid?.() === 0) {
+  const args = ["install", "--yes", "--no-install-recommends", "chromium"];
+  const env = { DEBIAN_FRONTEND: "noninteractive" };
+  const installed = await run("apt-get", args, env);
+  // A list of packages that is too old names versions that are gone.
+  if (installed.status !== 0 && (await run("apt-get", ["update"])).status === 0)
+    await run("apt-get", args, env);
+}
+if (existsSync(CHROMIUM)) {
+  await vitest("browser");
+} else if (!stop.signal) {
+  notes.push(
+    `Skipped: all tests of reports in a browser. ${CHROMIUM} is missing: apt-get install chromium${process.getuid?.() === 0 ? " did not succeed, see above" : " (as root)"}`,
+  );
+  counts.skipped++;
+}
 
 // The supplies of the lab: a machine that cannot have them skips the real kernels, and says which are missing.
 const fetched = await run(process.execPath, ["dist/cli/main.js", "lab", "fetch"]);
