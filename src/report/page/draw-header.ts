@@ -10,7 +10,7 @@ import {
   type ProgramHeader,
 } from "../../elfcore/header.ts";
 import { kindsOf, type ProgramHeaderKind } from "../../elfcore/kinds.ts";
-import { sizeText } from "./shared.ts";
+import { formatBytes } from "../../layout/range.ts";
 import { html, type Markup } from "./markup.ts";
 import type { Drawn, HeaderSection } from "./model.ts";
 
@@ -151,7 +151,7 @@ function rowMarkup({ kind, before, after }: Row): Markup {
     <th scope="row">${KINDS[kind]}</th>
     <td>${STATUS[status]}</td>
     ${address((h) => h.p_paddr)}${address((h) => h.p_paddr + h.p_memsz)}
-    <td>${cell((h) => sizeText(Number(h.p_memsz)))}</td>
+    <td>${cell((h) => formatBytes(h.p_memsz))}</td>
     ${address((h) => h.p_offset)}${address((h) => h.p_vaddr)}
   </tr> `;
 }

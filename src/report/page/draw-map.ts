@@ -63,7 +63,7 @@ export function drawMap(map: MapSection, id: string): Drawn {
           ${
             runs.length > 1
               ? html`<label
-                  >Policy
+                  >Show
                   <select class="run-select">
                     ${runs.map(({ name }, i) => html`<option value="${i}">${name}</option>`)}
                   </select></label
@@ -168,7 +168,12 @@ function stepTable(steps: RunSteps, { name, window }: MapRun): Markup {
       </td>
     </tr> `;
   });
-  const some = count < steps.count ? `the first ${count} of ${steps.count} steps` : `all ${count} steps`;
+  const some =
+    count < steps.count
+      ? `the first ${count} of ${steps.count} steps`
+      : count === 1
+        ? "its one step"
+        : `all ${count} steps`;
   return html`<details>
     <summary>${name === "" ? "" : `${name}: `}${some} as a table</summary>
     <div class="scroll" tabindex="0" role="group" aria-label="Steps">

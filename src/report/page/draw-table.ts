@@ -22,7 +22,7 @@ export function drawTable({ title, head, rows, limit = Infinity }: TableSection)
   return {
     body: html`<div class="scroll" tabindex="0" role="group" aria-label="${title}: table">
         <table>
-          <caption>
+          <caption class="sr">
             ${title}
           </caption>
           <thead>

@@ -81,7 +81,8 @@ function leadOf(results: readonly ScenarioResult[]): PageModel["lead"] {
     ({ scenario, outcome }) =>
       `${WAY_WORDS[scenario.way]} ${outcome === "no-dump" ? "there is no dump" : `the dump is ${outcome}`}`,
   );
-  const text = `${words.join(", ")}.`;
+  const sentence = `${words.join(", ")}.`;
+  const text = `${sentence.charAt(0).toUpperCase()}${sentence.slice(1)}`;
   if (ours.length === 0) return { tone: "plain", text };
   return { tone: ours.every(({ outcome }) => outcome === "complete") ? "good" : "bad", text };
 }
