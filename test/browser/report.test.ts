@@ -38,8 +38,11 @@ beforeAll(async () => {
   browser = await Browser.open();
   const scenario = join(browser.directory, "three.json");
   await writeFile(scenario, JSON.stringify(THREE_EVENTS));
-  for (const [name, args] of Object.entries(COMMANDS))
-    pages.set(name, await browser.report(`${pages.size}.html`, ...args(scenario)));
+  await Promise.all(
+    Object.entries(COMMANDS).map(async ([name, args], i) =>
+      pages.set(name, await browser.report(`${i}.html`, ...args(scenario))),
+    ),
+  );
 }, 120_000);
 afterAll(async () => browser[Symbol.asyncDispose]());
 
