@@ -49,12 +49,14 @@ function count(ok, what) {
   if (!ok) notes.push(`Failed: ${what}`);
 }
 
-/** Runs a vitest project and adds its counts; a project that reports nothing, or skips anything, has failed. */
-async function vitest(project, env, ...more) {
+/** Runs vitest projects together and adds their counts; those that report nothing, or skip anything, have failed. */
+async function vitest(projects, env, ...more) {
   if (stop.signal) return;
-  const file = join(work, `${project}.json`);
+  const project = projects.join(" and ");
+  const file = join(work, `${projects.join("-")}.json`);
   const reporters = ["--reporter=default", "--reporter=json", `--outputFile.json=${file}`];
-  const args = ["--no-install", "vitest", "run", "--project", project, ...more, ...reporters];
+  const chosen = projects.flatMap((name) => ["--project", name]);
+  const args = ["--no-install", "vitest", "run", ...chosen, ...more, ...reporters];
   const { status } = await run("npx", args, env);
   let report;
   try {
@@ -79,8 +81,8 @@ async function vitest(project, env, ...more) {
 for (const check of ["typecheck", "lint", "format:check"]) {
   count((await run("npm", ["run", "--silent", check])).status === 0, `npm run ${check}`);
 }
-await vitest("unit");
-await vitest("program");
+// Together: many of these wait for a clock or for a process, and another file has the processor meanwhile.
+await vitest(["unit", "program"], {}, `--maxWorkers=${availableParallelism() + 1}`);
 
 // Reports are looked at in Debian's Chromium: a machine that cannot have it skips that, and says why.
 const CHROMIUM = process.env.KDUMP_HOTPLUG_CHROMIUM ?? "/usr/bin/chromium";
@@ -93,7 +95,7 @@ if (!existsSync(CHROMIUM) && process.getuid?.() === 0) {
     await run("apt-get", args, env);
 }
 if (existsSync(CHROMIUM)) {
-  await vitest("browser");
+  await vitest(["browser"], {});
 } else if (!stop.signal) {
   notes.push(
     `Skipped: all tests of reports in a browser. ${CHROMIUM} is missing: apt-get install chromium${process.getuid?.() === 0 ? " did not succeed, see above" : " (as root)"}`,
@@ -109,8 +111,8 @@ if (stop.signal) {
 } else if (fetched.status === 0) {
   const env = { KDUMP_HOTPLUG_LAB: "required" };
   // A guest that boots keeps one core busy: two files at a time take little more than half of the time.
-  await vitest("real", env, `--maxWorkers=${Math.min(2, availableParallelism())}`);
-  await vitest("real-alone", env);
+  await vitest(["real"], env, `--maxWorkers=${Math.min(2, availableParallelism())}`);
+  await vitest(["real-alone"], env);
   if (stop.signal) notes.push(`Stopped by ${stop.signal}`);
 } else if (fetched.status === 2 && lacking !== undefined) {
   notes.push(`Skipped: all tests on real kernels. ${lacking}`);
