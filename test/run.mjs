@@ -81,19 +81,29 @@ async function vitest(projects, env, ...more) {
 for (const check of ["typecheck", "lint", "format:check"]) {
   count((await run("npm", ["run", "--silent", check])).status === 0, `npm run ${check}`);
 }
-// Together: many of these wait for a clock or for a process, and another file has the processor meanwhile.
-await vitest(["unit", "program"], {}, `--maxWorkers=${availableParallelism() + 1}`);
 
-// Reports are looked at in Debian's Chromium: a machine that cannot have it skips that, and says why.
+// Pages are looked at in Debian's Chromium, man pages and completion by those who read them: a machine that cannot have
+// one skips that, and says why.
 const CHROMIUM = process.env.KDUMP_HOTPLUG_CHROMIUM ?? "/usr/bin/chromium";
-if (!existsSync(CHROMIUM) && process.getuid?.() === 0) {
-  const args = ["install", "--yes", "--no-install-recommends", "chromium"];
+const WANTED = {
+  [CHROMIUM]: "chromium",
+  "/usr/bin/mandoc": "mandoc",
+  "/usr/bin/man": "man-db",
+  "/usr/bin/zsh": "zsh",
+  "/usr/bin/fish": "fish",
+};
+const missing = Object.entries(WANTED).flatMap(([path, name]) => (existsSync(path) ? [] : [name]));
+if (missing.length > 0 && process.getuid?.() === 0) {
+  const args = ["install", "--yes", "--no-install-recommends", ...missing];
   const env = { DEBIAN_FRONTEND: "noninteractive" };
   const installed = await run("apt-get", args, env);
   // A list of packages that is too old names versions that are gone.
   if (installed.status !== 0 && (await run("apt-get", ["update"])).status === 0)
     await run("apt-get", args, env);
 }
+
+// Together: many of these wait for a clock or for a process, and another file has the processor meanwhile.
+await vitest(["unit", "program"], {}, `--maxWorkers=${availableParallelism() + 1}`);
 if (existsSync(CHROMIUM)) {
   await vitest(["browser"], {});
 } else if (!stop.signal) {

@@ -2,6 +2,7 @@
 import { scaleLog } from "d3-scale";
 import { percentile } from "../../lab/campaign/gap.ts";
 import { duration } from "./draw-timeline.ts";
+import { tableMarkup } from "./draw-table.ts";
 import { html, type Markup } from "./markup.ts";
 import type { DistributionSection, Drawn } from "./model.ts";
 
@@ -49,34 +50,16 @@ export function drawDistribution({ title, what, series }: DistributionSection): 
           percentile. Each row has its own height.
         </figcaption>
       </figure>
-      <div class="scroll" tabindex="0" role="group" aria-label="${title}: table">
-        <table>
-          <caption>
-            ${title}, in numbers
-          </caption>
-          <thead>
-            <tr>
-              <th scope="col">of</th>
-              <th scope="col">how many</th>
-              <th scope="col">shortest</th>
-              <th scope="col">median</th>
-              <th scope="col">90 %</th>
-              <th scope="col">99 %</th>
-              <th scope="col">longest</th>
-            </tr>
-          </thead>
-          <tbody>
-            ${sorted.map(
-              ({ name, values }) =>
-                html`<tr>
-                  <th scope="row">${name}</th>
-                  <td>${values.length}</td>
-                  ${[0, 0.5, 0.9, 0.99, 1].map((at) => html`<td>${text(percentile(values, at))}</td>`)}
-                </tr> `,
-            )}
-          </tbody>
-        </table>
-      </div>`,
+      ${tableMarkup({
+        label: `${title}: table`,
+        caption: `${title}, in numbers`,
+        head: ["of", "how many", "shortest", "median", "90 %", "99 %", "longest"],
+        rows: sorted.map(({ name, values }) => [
+          name,
+          String(values.length),
+          ...[0, 0.5, 0.9, 0.99, 1].map((at) => text(percentile(values, at))),
+        ]),
+      })}`,
   };
 }
 

@@ -1,5 +1,6 @@
 /** What panics gave: shares with their intervals, and moments. */
 import { scaleLinear } from "d3-scale";
+import { tableMarkup } from "./draw-table.ts";
 import { html, type Markup, type Part } from "./markup.ts";
 import type { Drawn, MomentSection, OutcomeRow, OutcomeSection } from "./model.ts";
 import { axisSvg } from "./draw-timeline.ts";
@@ -52,36 +53,16 @@ export function drawOutcomes({ title, rows }: OutcomeSection): Drawn {
           these panics leave possible.
         </figcaption>
       </figure>
-      <div class="scroll" tabindex="0" role="group" aria-label="${title}: table">
-        <table>
-          <caption>
-            ${title}, in numbers
-          </caption>
-          <thead>
-            <tr>
-              <th scope="col">of</th>
-              <th scope="col">panics</th>
-              <th scope="col">complete</th>
-              <th scope="col">incomplete</th>
-              <th scope="col">no dump</th>
-              <th scope="col">not complete, 95 %</th>
-            </tr>
-          </thead>
-          <tbody>
-            ${rows.map(
-              (row) =>
-                html`<tr>
-                  <th scope="row">${row.name}</th>
-                  <td>${total(row)}</td>
-                  <td>${row.complete}</td>
-                  <td>${row.incomplete}</td>
-                  <td>${row.noDump}</td>
-                  <td>${intervalText(row)}</td>
-                </tr> `,
-            )}
-          </tbody>
-        </table>
-      </div>`,
+      ${tableMarkup({
+        label: `${title}: table`,
+        caption: `${title}, in numbers`,
+        head: ["of", "panics", "complete", "incomplete", "no dump", "not complete, 95 %"],
+        rows: rows.map((row) => [
+          row.name,
+          ...[total(row), row.complete, row.incomplete, row.noDump].map(String),
+          intervalText(row),
+        ]),
+      })}`,
   };
 }
 

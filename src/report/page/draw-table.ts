@@ -11,6 +11,40 @@ export const TONE_MARKS: Readonly<Record<Tone, string>> = {
   plain: "",
 };
 
+/** A table that can be scrolled by itself, its first column the rows' names. */
+export interface TableParts {
+  /** For who cannot see it. */
+  readonly label: string;
+  readonly caption: string;
+  /** Where the caption is said by a heading already. */
+  readonly isCaptionHidden?: boolean;
+  readonly head: readonly string[];
+  readonly rows: readonly (readonly Cell[])[];
+}
+
+export function tableMarkup({ label, caption, isCaptionHidden, head, rows }: TableParts): Markup {
+  return html`<div class="scroll" tabindex="0" role="group" aria-label="${label}">
+    <table>
+      <caption class="${isCaptionHidden ? "sr" : ""}">
+        ${caption}
+      </caption>
+      <thead>
+        <tr>
+          ${head.map((name) => (name === "" ? html`<td></td>` : html`<th scope="col">${name}</th>`))}
+        </tr>
+      </thead>
+      <tbody>
+        ${rows.map(
+          (row) =>
+            html`<tr>
+              ${row.map((cell, i) => (i === 0 ? html`<th scope="row">${cellMarkup(cell)}</th>` : html`<td class="${isShort(cell) ? "" : "t"}">${cellMarkup(cell)}</td>`))}
+            </tr> `,
+        )}
+      </tbody>
+    </table>
+  </div>`;
+}
+
 export function drawTable({ title, head, rows, limit = Infinity }: TableSection): Drawn {
   const shown = rows.length > limit ? rows.slice(0, limit) : rows;
   const more =
@@ -19,29 +53,8 @@ export function drawTable({ title, head, rows, limit = Infinity }: TableSection)
           ${rows.length - shown.length} more rows are not shown; <code>--json</code> has all of them.
         </p>`
       : "";
-  return {
-    body: html`<div class="scroll" tabindex="0" role="group" aria-label="${title}: table">
-        <table>
-          <caption class="sr">
-            ${title}
-          </caption>
-          <thead>
-            <tr>
-              ${head.map((name) => (name === "" ? html`<td></td>` : html`<th scope="col">${name}</th>`))}
-            </tr>
-          </thead>
-          <tbody>
-            ${shown.map(
-              (row) =>
-                html`<tr>
-                  ${row.map((cell, i) => (i === 0 ? html`<th scope="row">${cellMarkup(cell)}</th>` : html`<td class="${isShort(cell) ? "" : "t"}">${cellMarkup(cell)}</td>`))}
-                </tr> `,
-            )}
-          </tbody>
-        </table>
-      </div>
-      ${more}`,
-  };
+  const table = { label: `${title}: table`, caption: title, isCaptionHidden: true, head, rows: shown };
+  return { body: html`${tableMarkup(table)} ${more}` };
 }
 
 /** What is not to be broken into two lines: a number with its unit. */

@@ -2,6 +2,7 @@
 import { scaleLinear } from "d3-scale";
 import { seconds } from "../text.ts";
 import { columnsOf } from "../timeline.ts";
+import { tableMarkup } from "./draw-table.ts";
 import { html, type Markup, type Part } from "./markup.ts";
 import type { Drawn, TimelineBand, TimelineSection } from "./model.ts";
 
@@ -141,40 +142,17 @@ function sumsOf(intervals: TimelineBand["intervals"]): Sums {
 
 function sumsTable(bands: readonly TimelineBand[], window: number): Markup {
   const percent = (ms: number): string => shareText(window > 0 ? ms / window : 0);
-  return html`<div class="scroll" tabindex="0" role="group" aria-label="The same in numbers">
-    <table>
-      <caption>
-        The same in numbers, over ${seconds(window)}
-      </caption>
-      <thead>
-        <tr>
-          <th scope="col">policy</th>
-          <th scope="col">blind</th>
-          <th scope="col">windows</th>
-          <th scope="col">longest</th>
-          <th scope="col">stale</th>
-          <th scope="col">no dump</th>
-          <th scope="col">not true</th>
-          <th scope="col">complete</th>
-        </tr>
-      </thead>
-      <tbody>
-        ${bands.map(({ name, intervals }) => {
-          const sums = sumsOf(intervals);
-          return html`<tr>
-            <th scope="row">${name}</th>
-            <td>${duration(sums.blind)}</td>
-            <td>${sums.windows}</td>
-            <td>${duration(sums.longest)}</td>
-            <td>${duration(sums.stale)}</td>
-            <td>${percent(sums.blind)}</td>
-            <td>${percent(sums.stale)}</td>
-            <td>${percent(sums.accurate)}</td>
-          </tr>`;
-        })}
-      </tbody>
-    </table>
-  </div>`;
+  return tableMarkup({
+    label: "The same in numbers",
+    caption: `The same in numbers, over ${seconds(window)}`,
+    head: ["policy", "blind", "windows", "longest", "stale", "no dump", "not true", "complete"],
+    rows: bands.map(({ name, intervals }) => {
+      const sums = sumsOf(intervals);
+      const parts = [sums.blind, sums.stale, sums.accurate].map(percent);
+      const windows = String(sums.windows);
+      return [name, duration(sums.blind), windows, duration(sums.longest), duration(sums.stale), ...parts];
+    }),
+  });
 }
 
 /** Milliseconds for people: `0`, `0.4 ms`, `12 ms`, `3.1 s`. */
