@@ -26,6 +26,7 @@ import { LOCAL } from "../targets/target.ts";
 import { type Context, printJson } from "./context.ts";
 import { EXIT, exitOfVerdict, UsageError } from "./exit.ts";
 import { hintsOf, type ReachOptions, type RootOptions, type WhereOptions } from "./options.ts";
+import { keepHeapSmall } from "./small-heap.ts";
 
 /** Options of `keep`. */
 export interface KeepOptions extends WhereOptions, GivenCapture, RootOptions, ReachOptions {
@@ -88,6 +89,7 @@ export async function keepLocal(context: Context, options: KeepOptions): Promise
     return exitOfVerdict(before.verdict);
   }
   await refuseWithoutPermission(machine);
+  keepHeapSmall();
   if (options.once) {
     const result = await keeper.reconcile();
     if (options.json) printJson(context, insideReconciledJson(LOCAL, result));
