@@ -181,7 +181,7 @@ export class DigestPrefix {
     ...apart: readonly bigint[]
   ): Promise<DigestPrefix> {
     const rest = sha256();
-    const room = roomForPieces(table.regions);
+    const room = roomForPieces(memory, table.regions);
     let whole: RunningHash | undefined;
     for (const region of table.regions) {
       const isApart = region.size > 0 && apart.includes(region.address);

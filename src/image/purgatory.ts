@@ -146,29 +146,31 @@ export async function computeDigest(
   regions: readonly DigestRegion[],
 ): Promise<Uint8Array> {
   const hash = sha256();
-  const room = roomForPieces(regions);
+  const room = roomForPieces(memory, regions);
   for (const region of regions) {
     for await (const bytes of readRegion(memory, region, room)) hash.update(bytes);
   }
   return hash.digest();
 }
 
-/** Bytes hashed at a time. */
-const PIECE = 4 * 1024 * 1024;
-
-/** Room for the pieces of all regions of one hash: pages that are new to a process cost more than their hash. */
-export function roomForPieces(regions: readonly DigestRegion[]): Uint8Array {
-  return new Uint8Array(Math.min(PIECE, Math.max(0, ...regions.map(({ size }) => size))));
+/** Bytes hashed at a time: as many as a core's own cache holds, more where each read has a fixed cost. */
+function pieceOf({ isSlow }: PhysicalMemory): number {
+  return (isSlow ? 4 : 1) * 1024 * 1024;
 }
 
-/** A region's bytes in pieces of at most 4 MiB, each valid until the next is asked for. */
+/** Room for the pieces of all regions of one hash: pages that are new to a process cost more than their hash. */
+export function roomForPieces(memory: PhysicalMemory, regions: readonly DigestRegion[]): Uint8Array {
+  return new Uint8Array(Math.min(pieceOf(memory), Math.max(0, ...regions.map(({ size }) => size))));
+}
+
+/** A region's bytes in pieces of at most as many bytes as there is room for, each valid until the next is asked for. */
 export async function* readRegion(
   memory: PhysicalMemory,
   region: DigestRegion,
   room: Uint8Array,
 ): AsyncGenerator<Uint8Array> {
-  for (let done = 0; done < region.size; done += PIECE)
-    yield await memory.read(region.address + BigInt(done), Math.min(PIECE, region.size - done), room);
+  for (let done = 0; done < region.size; done += room.length)
+    yield await memory.read(region.address + BigInt(done), Math.min(room.length, region.size - done), room);
 }
 
 /** Physical address of `digest` in `bytes`, which were read at `base`; undefined where it is not there. */

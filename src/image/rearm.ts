@@ -248,7 +248,7 @@ export async function hashRegion(
   region: ImageSegment,
 ): Promise<Uint8Array> {
   const hash: RunningHash = sha256();
-  for await (const bytes of readRegion(memory, region, roomForPieces([region]))) hash.update(bytes);
+  for await (const bytes of readRegion(memory, region, roomForPieces(memory, [region]))) hash.update(bytes);
   return hash.digest();
 }
 
