@@ -251,8 +251,8 @@ describe.skipIf(!lab)("a keeper that is killed in a pause", () => {
     const [stop, resume] = pauses;
     expect([stop!.event, resume!.event]).toEqual(["STOP", "RESUME"]);
     console.log(`stood still for ${(resume!.ms - stop!.ms).toFixed(0)} ms`);
-    // Two more virsh processes, which a host that is busy takes long to start: 1.5 s at a load of 10.
-    expect(resume!.ms - stop!.ms).toBeLessThan(5000);
+    // 0.19 s on a quiet host (asked: a second): two virsh processes, which a busy one takes longer to start.
+    expect(resume!.ms - stop!.ms).toBeLessThan(2000);
     expect(await guest.agent.output("echo alive")).toBe("alive\n");
   });
 });

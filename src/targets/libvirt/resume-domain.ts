@@ -6,10 +6,12 @@ import { virshEnvironment } from "./environment.ts";
 import { isGone, VirshRefusal } from "./error.ts";
 import { runVirsh } from "./run.ts";
 
-const RETRY_MS = 20;
+/** Each try is a virsh of its own. */
+const RETRY_MS = 100;
 
 /**
- * Lets a domain run that is paused. Waits first until the keeper's virsh has ended, which may have been told to stop it.
+ * Lets a domain run that is paused, as soon as it is. Until the keeper's virsh has ended (which takes it a second after
+ * its input has) it may still be about to stop it.
  *
  * @param end when to give up, by `performance.now()`.
  * @returns whether it was paused, and runs now; also false where it has ended.
@@ -20,19 +22,22 @@ export async function resumeDomain(
   end: number,
   env: NodeJS.ProcessEnv = process.env,
 ): Promise<boolean> {
-  while (isThere(virsh)) {
-    if (performance.now() > end) throw new Error(`virsh, process ${virsh}, has not ended`);
-    await delay(RETRY_MS);
-  }
   const ask = async (...args: readonly string[]): Promise<string> =>
     await runVirsh(args, {
       env: virshEnvironment(env),
       timeoutMs: Math.max(1, Math.ceil(end - performance.now())),
     });
   try {
-    if ((await ask("domstate", domain)).trim() !== "paused") return false;
-    await ask("resume", domain);
-    return true;
+    for (;;) {
+      const isLast = !isThere(virsh);
+      if ((await ask("domstate", domain)).trim() === "paused") {
+        await ask("resume", domain);
+        return true;
+      }
+      if (isLast) return false;
+      if (performance.now() > end) throw new Error(`virsh, process ${virsh}, has not ended`);
+      await delay(RETRY_MS);
+    }
   } catch (error) {
     if (error instanceof VirshRefusal && isGone(error.message)) return false;
     throw error;

@@ -1,7 +1,6 @@
 /** What the watcher of pauses does for a guest of libvirt's, whose keeper was killed. */
 import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { afterEach, expect, it } from "vitest";
+import { afterEach, describe, expect, it } from "vitest";
 
 import { resumeDomain } from "../../../src/targets/libvirt/resume-domain.ts";
 import { type FakeLibvirt, type FakeLibvirtOptions, startFakeLibvirt } from "./fake-libvirt.ts";
@@ -42,17 +41,38 @@ it("has nothing to do where the domain has ended, or is started again under anot
   expect(fake!.guest.state.running).toBe(false);
 });
 
-it("waits until the keeper's virsh has ended, which may still stop the guest", async () => {
-  const virsh = spawn("sleep", ["0.4"]);
-  const ended = once(virsh, "exit");
-  let isOver = false;
-  void ended.then(() => (isOver = true));
-  const answer: FakeLibvirtOptions["answer"] = () => {
-    expect(isOver).toBe(true);
-    return undefined;
-  };
-  expect(await resumed({ guest: { status: "paused" }, answer }, { virsh: virsh.pid! })).toBe(true);
-  await ended;
+describe("while the keeper's virsh is there", () => {
+  it("a domain that is paused is not kept waiting", async () => {
+    const virsh = spawn("sleep", ["60"]);
+    try {
+      expect(await resumed({ guest: { status: "paused" } }, { virsh: virsh.pid! })).toBe(true);
+      expect(virsh.exitCode).toBeNull();
+    } finally {
+      virsh.kill();
+    }
+  });
+
+  it("one that runs is looked at again: that virsh may still stop it", async () => {
+    const virsh = spawn("sleep", ["60"]);
+    let looks = 0;
+    const answer: FakeLibvirtOptions["answer"] = ([command]) => {
+      if (command === "domstate" && looks++ === 1) return { stdout: "paused\n\n" };
+      return undefined;
+    };
+    try {
+      expect(await resumed({ answer }, { virsh: virsh.pid! })).toBe(true);
+      expect(fake!.calls.map(([command]) => command)).toEqual(["domstate", "domstate", "resume"]);
+    } finally {
+      virsh.kill();
+    }
+  });
+
+  it("one that runs is left alone when that has ended", async () => {
+    const virsh = spawn("sleep", ["0.4"]);
+    expect(await resumed({}, { virsh: virsh.pid! })).toBe(false);
+    expect(fake!.calls.length).toBeGreaterThan(1);
+    expect(virsh.exitCode).toBe(0);
+  });
 });
 
 it("says so where libvirt cannot be asked: it is tried again", async () => {
