@@ -19,7 +19,9 @@ export class Terminal {
   /** Puts `line` in the place of the one before; "" takes it away. */
   readonly progress = (line: string): void => {
     // A line that is broken in two cannot be written over.
-    this.#line = line.slice(0, Math.max(20, (this.#stream.columns ?? 80) - 1));
+    // A terminal that does not know its width says 0 (script(1) without one).
+    const columns = this.#stream.columns === 0 ? undefined : this.#stream.columns;
+    this.#line = line.slice(0, Math.max(20, (columns ?? 80) - 1));
     this.#stream.write(`${CLEAR}${this.#line}`);
   };
 

@@ -89,13 +89,24 @@ export interface ScenarioResult {
 /** How many times a guest that dies before the scenario begins is started again. */
 const MAX_RESTARTS = 2;
 
+/** What a scenario is made of, in order. */
+export type ScenarioStep = "boot" | "load" | "plug" | "fill" | "keep" | "capture" | "evidence";
+
+export interface ScenarioOptions {
+  readonly log: (line: string) => void;
+  readonly signal?: AbortSignal | undefined;
+  /** Called as each step begins. */
+  readonly begins?: ((step: ScenarioStep) => void) | undefined;
+}
+
 /** Runs `scenario` in a guest of its own. */
 export async function runScenario(
   parts: LabParts,
   scenario: Scenario,
-  options: { readonly log: (line: string) => void; readonly signal?: AbortSignal | undefined },
+  options: ScenarioOptions,
 ): Promise<ScenarioResult> {
   const started = performance.now();
+  options.begins?.("boot");
   const booted = await bootPatiently(parts, scenario, options);
   await using guest = booted.guest;
   return await withLastWords(guest, options, async () =>
@@ -152,13 +163,14 @@ async function play(
   scenario: Scenario,
   boots: number,
   bootMs: number,
-  { log }: { readonly log: (line: string) => void },
+  { log, begins }: ScenarioOptions,
 ): Promise<ScenarioResult> {
   const clock = stopwatch();
   const { agent } = guest;
+  begins?.("load");
   await loadCaptureKernel(agent, scenario);
   const load = clock();
-
+  begins?.("plug");
   await using lab = await QemuGuest.open(guest.labQmpPath);
   const plugged =
     scenario.way === "plug" ? await plugHeaderFirst(guest.qmpPath, scenario.dimmsMiB) : undefined;
@@ -169,18 +181,22 @@ async function play(
   const dimms = parseMemoryDevices(await lab.memoryDevices()).flatMap(({ range }) => (range ? [range] : []));
   await waitUntilOnline(agent, dimms);
   const plug = clock();
+  begins?.("fill");
   await fillMemory(
     agent,
     scenario.dimmsMiB.reduce((sum, size) => sum + size, 0),
   );
   const fill = clock();
+  begins?.("keep");
   const keeper = scenario.way === "in-place" ? await keepFromOutside(guest.qmpPath) : plugged;
   const keep = clock();
 
+  begins?.("capture");
   const online = await onlineMemory(agent);
   log(`${guest.release}: panic with ${online.toString()} online`);
   const captured = await panic(guest);
   const capture = clock();
+  begins?.("evidence");
   const vmcore = captured ? await readVmcore(agent) : undefined;
   const pages: PageEvidence[] = [];
   const random = seededRandom(scenario.seed);

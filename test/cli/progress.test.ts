@@ -1,6 +1,6 @@
 /** The line that long work shows at a terminal. */
 import { describe, expect, test } from "vitest";
-import { Progress } from "../../src/cli/progress.ts";
+import { Progress, RunProgress } from "../../src/cli/progress.ts";
 import { Terminal } from "../../src/cli/terminal.ts";
 import { run } from "../../src/cli/run.ts";
 
@@ -8,6 +8,29 @@ function shown(): { readonly lines: string[]; readonly progress: (line: string) 
   const lines: string[] = [];
   return { lines, progress: (line) => void lines.push(line) };
 }
+
+test("runs of the lab say what they do, and how long the rest takes at this machine's pace", () => {
+  const { lines, progress } = shown();
+  let now = 0;
+  const runs = new RunProgress({ progress }, 2, () => now);
+  runs.begins("boot");
+  // Twice as slow as where the steps were measured.
+  now = 9400;
+  runs.begins("load");
+  runs.end();
+  expect(lines).toEqual([
+    "booting a guest; about 55 s left",
+    "loading its capture kernel; about 2 min left",
+    "",
+  ]);
+});
+
+test("a terminal that does not know its width is taken to be 80 wide", () => {
+  const written: string[] = [];
+  const terminal = new Terminal({ columns: 0, write: (text: string) => written.push(text) });
+  terminal.progress("x".repeat(100));
+  expect(written.join("")).toBe(`\r\u001B[K${"x".repeat(79)}`);
+});
 
 describe("progress", () => {
   test("says how many are done, and how long the rest takes", () => {

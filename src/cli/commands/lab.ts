@@ -26,6 +26,7 @@ import {
   type SuppliesOptions,
 } from "../options.ts";
 import { openReport, reportOption, type ReportOptions } from "../report-file.ts";
+import { RunProgress } from "../progress.ts";
 
 export function labCommand(context: Context, exit: (code: number) => void): Command {
   return new Command("lab")
@@ -133,7 +134,9 @@ function runCommand(context: Context, exit: (code: number) => void): Command {
         });
         await using parts = await buildParts(supplies, new AcceleratorChoice(options.accel));
         const results: ScenarioResult[] = [];
-        for (const way of options.only ? [options.only] : (["nothing", "in-place"] as const)) {
+        const ways = options.only ? [options.only] : (["nothing", "in-place"] as const);
+        const progress = new RunProgress(context, ways.length);
+        for (const way of ways) {
           const dimmMiB = Number(options.dimm >> 20n);
           const scenario = {
             load: options.load,
@@ -146,7 +149,12 @@ function runCommand(context: Context, exit: (code: number) => void): Command {
             seed: options.seed,
           } as const;
           context.say(`Running ${WAY_WORDS[way]}`);
-          results.push(await runScenario(parts, scenario, { log: context.say, signal: context.signal }));
+          const running = runScenario(parts, scenario, {
+            log: context.say,
+            signal: context.signal,
+            begins: (step) => progress.begins(step),
+          });
+          results.push(await running.finally(() => progress.end()));
         }
         const setting = {
           qemu: supplies.qemu.version,
