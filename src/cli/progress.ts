@@ -50,7 +50,7 @@ export class Progress {
 const SHOWN_EVERY_MS = 100;
 
 /** `about 40 s left`, `about 12 min left`. */
-function leftText(ms: number): string {
+export function leftText(ms: number): string {
   return ms < 90_000 ? `about ${Math.ceil(ms / 1000)} s left` : `about ${Math.ceil(ms / 60_000)} min left`;
 }
 

@@ -26,7 +26,7 @@ import {
   type SuppliesOptions,
 } from "../options.ts";
 import { openReport, reportOption, type ReportOptions } from "../report-file.ts";
-import { RunProgress } from "../progress.ts";
+import { leftText, RunProgress } from "../progress.ts";
 
 export function labCommand(context: Context, exit: (code: number) => void): Command {
   return new Command("lab")
@@ -45,11 +45,15 @@ function fetchCommand(context: Context, exit: (code: number) => void): Command {
     )
     .addOption(jsonOption())
     .action(async (options: { readonly json?: true }) => {
-      // How long each takes is the network's affair: what is left is counted in things, not in minutes.
+      const started = performance.now();
+      // How long each takes is the network's affair: at the pace of those that are there.
+      const left = (done: number, total: number): string =>
+        done === 0 ? "" : `; ${leftText(((performance.now() - started) / done) * (total - done))}`;
       const fetched = await fetchAll({
         log: context.say,
         signal: context.signal,
-        step: (what, done, total) => context.progress?.(`${done} of ${total} are there; next: ${what}`),
+        step: (what, done, total) =>
+          context.progress?.(`${done} of ${total} are there${left(done, total)}; next: ${what}`),
       }).finally(() => context.progress?.(""));
       if (options.json) printJson(context, { schemaVersion: SCHEMA_VERSION, ...fetched });
       else context.print(fetched.kernels.map((kernel) => `${kernel.release}  ${kernel.vmlinuz}\n`).join(""));
