@@ -3,12 +3,35 @@ import type { Outcome } from "../lab/campaign/outcome.ts";
 import type { ScenarioStep } from "../lab/scenario.ts";
 import type { Context } from "./context.ts";
 
+/** How fast work goes that began when this was made. */
+export class Pace {
+  readonly #now: () => number;
+  readonly #started: number;
+
+  /** @param now milliseconds, monotonic. */
+  constructor(now: () => number = () => performance.now()) {
+    this.#now = now;
+    this.#started = now();
+  }
+
+  /**
+   * How long the rest takes where `done` of `total` took until now: `about 40 s left`, `about 12 min left`.
+   *
+   * @param guessMs what one takes, as long as none is done.
+   */
+  left(done: number, total: number, guessMs = 0): string {
+    const each = done === 0 ? guessMs : (this.#now() - this.#started) / done;
+    const ms = each * (total - done);
+    return ms < 90_000 ? `about ${Math.ceil(ms / 1000)} s left` : `about ${Math.ceil(ms / 60_000)} min left`;
+  }
+}
+
 /** Work of so many steps, which are about alike. */
 export class Progress {
   readonly #context: Pick<Context, "progress">;
   readonly #total: number;
   readonly #now: () => number;
-  readonly #started: number;
+  readonly #pace: Pace;
   #begun = 0;
   #done = 0;
   #shownAt = Number.NEGATIVE_INFINITY;
@@ -22,7 +45,7 @@ export class Progress {
     this.#context = context;
     this.#total = total;
     this.#now = now;
-    this.#started = now();
+    this.#pace = new Pace(now);
   }
 
   /** A step is done. @param what is counted, `panics`, and what more is to be said. */
@@ -32,8 +55,8 @@ export class Progress {
     // Steps may be thousands a second: a terminal is not.
     if (now - this.#shownAt < SHOWN_EVERY_MS && this.#done < this.#total) return;
     this.#shownAt = now;
-    const left = ((now - this.#started) / this.#done) * (this.#total - this.#done);
-    this.#context.progress?.(`${this.#done} of ${this.#total} ${what}; ${leftText(left)}`);
+    const left = this.#pace.left(this.#done, this.#total);
+    this.#context.progress?.(`${this.#done} of ${this.#total} ${what}; ${left}`);
   }
 
   /** A step begins, and so the one before is done. */
@@ -48,11 +71,6 @@ export class Progress {
 }
 
 const SHOWN_EVERY_MS = 100;
-
-/** `about 40 s left`, `about 12 min left`. */
-export function leftText(ms: number): string {
-  return ms < 90_000 ? `about ${Math.ceil(ms / 1000)} s left` : `about ${Math.ceil(ms / 60_000)} min left`;
-}
 
 /** What each step took here, seconds (6.1 without KVM, two DIMMs of 1 GiB): their proportions are what counts. */
 const STEP_SECONDS: Readonly<Record<ScenarioStep, number>> = {
@@ -79,27 +97,23 @@ const RUN_SECONDS = Object.values(STEP_SECONDS).reduce((sum, seconds) => sum + s
 export class RunProgress {
   readonly #context: Pick<Context, "progress">;
   readonly #total: number;
-  readonly #now: () => number;
-  readonly #started: number;
+  readonly #pace: Pace;
   /** In seconds as they were here. */
   #done = 0;
   #current = 0;
 
   /** @param runs how many. @param now milliseconds, monotonic. */
-  constructor(context: Pick<Context, "progress">, runs: number, now: () => number = () => performance.now()) {
+  constructor(context: Pick<Context, "progress">, runs: number, now?: () => number) {
     this.#context = context;
     this.#total = runs * RUN_SECONDS;
-    this.#now = now;
-    this.#started = now();
+    this.#pace = new Pace(now);
   }
 
   /** A step begins, and so the one before is done. How fast this machine is, is told by those that are done. */
   begins(step: ScenarioStep): void {
     this.#done += this.#current;
     this.#current = STEP_SECONDS[step];
-    const took = this.#now() - this.#started;
-    const pace = this.#done === 0 ? 1000 : took / this.#done;
-    this.#context.progress?.(`${STEP_WORDS[step]}; ${leftText((this.#total - this.#done) * pace)}`);
+    this.#context.progress?.(`${STEP_WORDS[step]}; ${this.#pace.left(this.#done, this.#total, 1000)}`);
   }
 
   /** Takes the line away. */

@@ -26,7 +26,7 @@ import {
   type SuppliesOptions,
 } from "../options.ts";
 import { openReport, reportOption, type ReportOptions } from "../report-file.ts";
-import { leftText, RunProgress } from "../progress.ts";
+import { Pace, RunProgress } from "../progress.ts";
 
 export function labCommand(context: Context, exit: (code: number) => void): Command {
   return new Command("lab")
@@ -45,10 +45,9 @@ function fetchCommand(context: Context, exit: (code: number) => void): Command {
     )
     .addOption(jsonOption())
     .action(async (options: { readonly json?: true }) => {
-      const started = performance.now();
+      const pace = new Pace();
       // How long each takes is the network's affair: at the pace of those that are there.
-      const left = (done: number, total: number): string =>
-        done === 0 ? "" : `; ${leftText(((performance.now() - started) / done) * (total - done))}`;
+      const left = (done: number, total: number): string => (done === 0 ? "" : `; ${pace.left(done, total)}`);
       const fetched = await fetchAll({
         log: context.say,
         signal: context.signal,

@@ -1,6 +1,6 @@
 /** What the running kernel says of kdump in /proc and /sys. */
 import { LocalError } from "./error.ts";
-import { kernelRefusals, type KexecPermission } from "./kexec-permission.ts";
+import { kernelRefusals, kexecFile, type KexecPermission } from "./kexec-permission.ts";
 import type { RootTree } from "./tree.ts";
 
 /** `/sys/kernel/security/lockdown`: what even root may not do. */
@@ -69,11 +69,6 @@ export function repairFromInside(facts: KdumpFacts): Repair {
         "/sys/kernel/security/lockdown is not there (no lockdown in this kernel, or securityfs is not mounted)",
     };
   return { permitted: true, reason: "" };
-}
-
-/** Its place, and the one that it has besides since 6.19 (Documentation/ABI/testing/sysfs-kernel-kexec-kdump). */
-function kexecFile(name: string): readonly [string, string] {
-  return [`/sys/kernel/kexec_${name}`, `/sys/kernel/kexec/${name}`];
 }
 
 async function first(

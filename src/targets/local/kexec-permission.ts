@@ -56,13 +56,16 @@ export async function kexecRefusals(tree: ReadTree, call: KexecCall): Promise<re
   ];
 }
 
-/** Its place, and the one that it has besides since 6.19. */
-const LOADED = ["/sys/kernel/kexec_crash_loaded", "/sys/kernel/kexec/crash_loaded"];
+/** Its place, and the one that it has besides since 6.19 (Documentation/ABI/testing/sysfs-kernel-kexec-kdump). */
+export function kexecFile(name: string): readonly [string, string] {
+  return [`/sys/kernel/kexec_${name}`, `/sys/kernel/kexec/${name}`];
+}
 
 /** That the running kernel has no kexec at all, in a sentence; undefined where it has. Nothing can ever be loaded then. */
 export async function kexecMissing(tree: ReadTree): Promise<string | undefined> {
-  for (const path of LOADED) if ((await tree.readText(path)) !== undefined) return undefined;
-  return `${LOADED[0]} does not exist: /sys is not mounted, or this kernel was built without kexec (CONFIG_KEXEC_CORE)`;
+  const places = kexecFile("crash_loaded");
+  for (const path of places) if ((await tree.readText(path)) !== undefined) return undefined;
+  return `${places[0]} does not exist: /sys is not mounted, or this kernel was built without kexec (CONFIG_KEXEC_CORE)`;
 }
 
 /** The mode in `none [integrity] confidentiality`; undefined where the file was not there, or says something else. */
