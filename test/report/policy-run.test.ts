@@ -1,58 +1,10 @@
 import { describe, expect, test } from "vitest";
-import type { PolicyFigures, PolicyRunResult } from "../../src/lab/policy-run.ts";
+import type { PolicyRunResult } from "../../src/lab/policy-run.ts";
 import { policyRunsJson, policyRunsText } from "../../src/report/policy-run.ts";
+import { FIGURES, RHEL7 as REAL_RHEL7 } from "./a-policy-run.ts";
 
 const SETTING = { qemu: "10.0.2", kexecTools: "2.0.29", accelerator: "tcg" };
-const FIGURES: PolicyFigures = {
-  reloads: 8,
-  blindMs: 7517.7,
-  longestBlindMs: 1039.3,
-  blindWindows: 8,
-  staleMs: 257.6,
-  longestStaleMs: 257.6,
-  missingByteSeconds: 2 ** 29,
-  accurateAfterMs: 8135.1,
-};
-const RHEL7: PolicyRunResult = {
-  case: { policy: "rhel7", load: "kexec_file_load", ramMiB: 1024, crashkernelMiB: 256, dimmsMiB: [512, 512] },
-  release: "6.1.0\u001b[2J",
-  udev: { suite: "bookworm", version: "252" },
-  boots: 1,
-  kernelUpdates: false,
-  blocks: 8,
-  blockBytes: 2 ** 27,
-  events: 16,
-  figures: FIGURES,
-  costs: {
-    hotAddMs: 67.9,
-    hotAddPerBlockMs: 17,
-    onlineBlockMs: 8.4,
-    udevEventMs: 1.3,
-    onlineEventsMs: 900,
-    onlineEventMs: 101.6,
-    firstOnlineMs: 20,
-    programStartMs: 60,
-    reloadMs: 960,
-    unloadMs: 10,
-    workMs: 198.5,
-    loadMs: 751.5,
-    kernelUpdateMs: undefined,
-    reactionMs: undefined,
-  },
-  throttled: 0,
-  skipped: 0,
-  headerChanges: 1,
-  installs: [],
-  runMs: 8135.1,
-  plugs: [{ at: 0, added: 67.9, bytes: 2 ** 29 }],
-  onlineAt: [141.1],
-  resolution: { samples: 30558, medianGapMs: 0.28, worstGapMs: 5.3 },
-  spans: [{ start: 0, end: 8700, state: "accurate", missingBytes: 0 }],
-  verdict: "accurate",
-  verdictReason: "The loaded capture kernel would be told the truth",
-  promised: "accurate",
-  failures: [],
-};
+const RHEL7: PolicyRunResult = { ...REAL_RHEL7, release: "6.1.0\u001b[2J" };
 const NONE: PolicyRunResult = {
   ...RHEL7,
   case: { ...RHEL7.case, policy: "none" },
