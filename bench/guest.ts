@@ -42,7 +42,7 @@ export async function benchGuest(
   await using guest = await LabGuest.boot({ ...parts, ramMiB: 1024, crashkernelMiB: 256, ram, signal });
   await loadCaptureKernel(guest.agent, { load: "kexec_file_load", acpiNoMemhotplug: true });
   const access = how === "gdbstub" ? "gdb" : "auto";
-  await using machine = await QemuMachine.open(guest.qmpPath, { signal, access });
+  await using machine = await QemuMachine.open(guest.qmpPath, { signal, access, alone: true });
   if (machine.memory.access !== ACCESS[how])
     throw new Error(`Cannot measure: memory is reached by ${machine.memory.access}, not by ${how}`);
   const keeper = new Keeper(machine, nodeSha256);

@@ -86,10 +86,12 @@ export class QemuGuest {
    */
   async pausedDuring<T>(fn: () => Promise<T>): Promise<T> {
     await using _ = await this.memory.lock.take();
-    await assertNotMigrating(this.qmp);
+    const permitted = assertNotMigrating(this.qmp);
+    // Where it is not waited for, something else has failed before it.
+    permitted.catch(() => undefined);
     this.#pauseWitness?.ready();
     return await this.memory.withWritesReady(async () => {
-      const standstill = await Standstill.begin(this.qmp, this.#pauseWitness);
+      const standstill = await Standstill.begin(this.qmp, permitted, this.#pauseWitness);
       const work = async (): Promise<T> => {
         await this.memory.attach(standstill.state);
         return await this.memory.guarded(async () => await standstill.beforeWrite(), fn);

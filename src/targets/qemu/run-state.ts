@@ -31,10 +31,15 @@ const microseconds = (event: QmpEvent): number =>
  * Once `stop` was sent it may take effect at any later time. QEMU runs commands in order: where anything fails after
  * it, `cont` is sent behind it, so that a guest which ran runs again.
  *
+ * @param permitted what has to be fulfilled before it is stopped: whoever waits for that beforehand waits for QEMU twice.
  * @param stopping called right before `stop` is sent, where the guest runs.
+ * @throws what `permitted` is rejected with; then nothing was sent.
  */
-export async function pauseGuest(qmp: QmpSession, stopping?: () => void): Promise<PauseToken> {
-  const before = await queryStatus(qmp);
+export async function pauseGuest(
+  qmp: QmpSession,
+  { permitted, stopping }: { readonly permitted?: Promise<void>; readonly stopping?: () => void } = {},
+): Promise<PauseToken> {
+  const [before] = await Promise.all([queryStatus(qmp), permitted]);
   if (!before.running) return { wasRunning: false, state: before, stoppedAt: undefined };
   stopping?.();
   try {

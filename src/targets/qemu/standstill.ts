@@ -47,13 +47,18 @@ export class Standstill {
   /**
    * Stops the guest where it runs.
    *
+   * @param permitted as for {@link pauseGuest}.
    * @param witness told of that before, and when it runs again.
    * @throws {RunStateError} where it stands still because its memory is being moved.
    */
-  static async begin(qmp: QmpSession, witness?: PauseWitness): Promise<Standstill> {
+  static async begin(
+    qmp: QmpSession,
+    permitted: Promise<void>,
+    witness: PauseWitness | undefined,
+  ): Promise<Standstill> {
     const standstill = new Standstill(qmp, witness);
     try {
-      standstill.#token = await standstill.#pause();
+      standstill.#token = await standstill.#pause(permitted);
       standstill.#stoppedAt = performance.now();
       assertNotMoving(standstill.#token.state);
       return standstill;
@@ -65,10 +70,11 @@ export class Standstill {
     }
   }
 
-  async #pause(): Promise<PauseToken> {
-    return await pauseGuest(this.#qmp, () => {
+  async #pause(permitted?: Promise<void>): Promise<PauseToken> {
+    const stopping = (): void => {
       this.#witnessed ??= this.#witness?.pausing(this.#qmp.resumable);
-    });
+    };
+    return await pauseGuest(this.#qmp, permitted ? { permitted, stopping } : { stopping });
   }
 
   /**
