@@ -23,7 +23,10 @@ export interface MachineLayout {
 
 /** The layout as the running kernel sees it. Addresses are physical. */
 export interface InsideLayout {
-  /** Memory that the kernel uses: "System RAM" without blocks that are offline; crash memory included. */
+  /**
+   * Memory that the kernel uses: "System RAM" without blocks that are known to be offline; crash memory included. All
+   * of "System RAM" where the states of blocks were not asked for.
+   */
   readonly online: RangeSet;
   readonly crashMemory: RangeSet;
   /** From the kernel's text to the end of its data; undefined where /proc/iomem does not list it. */

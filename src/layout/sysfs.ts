@@ -17,7 +17,8 @@ export type MemoryBlockState = "online" | "offline" | "going-offline";
 export interface MemoryBlock {
   readonly index: number;
   readonly range: PhysicalRange;
-  readonly state: MemoryBlockState;
+  /** Undefined where it was not asked for. */
+  readonly state: MemoryBlockState | undefined;
 }
 
 /** What /sys/devices/system/memory says. */
@@ -94,9 +95,13 @@ export function parseCpuList(text: string, where = "CPU list"): readonly number[
 /**
  * Reads the memory blocks. A block that goes away meanwhile is left out.
  *
+ * @param states whether each block's own file is read: with thousands of blocks that is nearly all of the time.
  * @throws {LayoutError} naming the file, where it is missing (no memory hot-plug in this kernel) or makes no sense.
  */
-export async function readMemoryBlocks(tree: ReadTree): Promise<MemoryBlocks> {
+export async function readMemoryBlocks(
+  tree: ReadTree,
+  { states = true }: { readonly states?: boolean } = {},
+): Promise<MemoryBlocks> {
   const blockSize = parseNumber(
     await required(tree, `${MEMORY}/block_size_bytes`),
     16,
@@ -110,7 +115,9 @@ export async function readMemoryBlocks(tree: ReadTree): Promise<MemoryBlocks> {
     .filter((digits) => digits !== undefined)
     .map(Number)
     .sort((a, b) => a - b);
-  const blocks = await inBatches(indexes, (index) => readBlock(tree, index, blockSize));
+  const blocks = states
+    ? await inBatches(indexes, (index) => readBlock(tree, index, blockSize))
+    : indexes.map((index) => ({ index, range: rangeOf(index, blockSize), state: undefined }));
   return {
     blockSize,
     blocks: blocks.filter((block) => block !== undefined),
@@ -182,12 +189,17 @@ async function readBlock(tree: ReadTree, index: number, blockSize: bigint): Prom
       `is ${JSON.stringify(state.slice(0, 40))}, expected online, offline or going-offline`,
     );
   }
+  return { index, range: rangeOf(index, blockSize), state };
+}
+
+function rangeOf(index: number, blockSize: bigint): PhysicalRange {
   const start = BigInt(index) * blockSize;
   const end = start + blockSize;
   if (end > ADDRESS_END) {
+    const path = `${MEMORY}/memory${index}/state`;
     throw new LayoutError(ACTION, path, `belongs to a block that ends at 0x${end.toString(16)}, beyond 2^64`);
   }
-  return { index, range: { start, end }, state };
+  return { start, end };
 }
 
 async function readCrashNotes(tree: ReadTree, cpu: number): Promise<CrashNotes | undefined> {

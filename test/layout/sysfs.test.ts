@@ -55,6 +55,22 @@ describe("readMemoryBlocks", () => {
     });
   });
 
+  test("reads no block's file where states are not asked for", async () => {
+    const tree = treeOf(memory);
+    const read: string[] = [];
+    const watched: ReadTree = {
+      readText: (path) => (read.push(path), tree.readText(path)),
+      list: (path) => tree.list(path),
+    };
+    const { blocks } = await readMemoryBlocks(watched, { states: false });
+    expect(blocks.map(({ index, state }) => [index, state])).toEqual([
+      [0, undefined],
+      [9, undefined],
+      [32, undefined],
+    ]);
+    expect(read.filter((path) => /memory\d/.test(path))).toEqual([]);
+  });
+
   test("says unknown for what older kernels do not have", async () => {
     const found = await readMemoryBlocks(treeOf({ [`${MEMORY}/block_size_bytes`]: "8000000" }));
     expect(found).toEqual({

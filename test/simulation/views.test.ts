@@ -21,7 +21,7 @@ test("/proc/iomem shows RAM, the kernel and crash memory", async () => {
 
 test("a DIMM is System RAM and has blocks from the moment in which the kernel adds it, online or not", async () => {
   const machine = machineOf("6.1,manual-online");
-  const blocksOf = async (): Promise<readonly string[]> =>
+  const blocksOf = async (): Promise<readonly (string | undefined)[]> =>
     (await readMemoryBlocks(machine.files)).blocks
       .filter(({ range }) => range.start >= places(0).start)
       .map(({ state }) => state);

@@ -15,13 +15,21 @@ import { formatBytes } from "../../layout/range.ts";
 import { RangeSet } from "../../layout/range-set.ts";
 import { LocalError } from "./error.ts";
 import { type KdumpFacts, readKdumpFacts } from "./facts.ts";
-import type { LocalMachine } from "./machine.ts";
+import type { Extent, LocalMachine } from "./machine.ts";
 import { sameLayout } from "./same-layout.ts";
 
 /** An audit from inside. */
 export interface LocalAudit extends Audit {
   /** Undefined where they could not be read; the reason says why. */
   readonly facts: KdumpFacts | undefined;
+}
+
+/** How a machine is looked at. */
+export interface LocalAuditOptions {
+  /** Ends it between two reads of memory, with its reason. */
+  readonly signal?: AbortSignal | undefined;
+  /** Which memory a dump must have, of a kernel that says `facts` of itself; what is online unless told. */
+  readonly extentOf?: (facts: KdumpFacts) => Extent;
 }
 
 /** Looks that may find that the machine changed meanwhile. A DIMM's blocks come online within a second or so. */
@@ -39,14 +47,13 @@ type Judged = Audit | { readonly changed: string };
  *
  * What cannot be known is the verdict `unknown`, and no error.
  *
- * @param signal ends it between two reads of memory, with its reason.
  * @throws {ImageError} where `hints` name a header that is none.
  */
 export async function auditLocal(
   machine: LocalMachine,
   sha256: Sha256,
   hints: LocateHints = {},
-  signal?: AbortSignal,
+  { signal, extentOf = () => "online" }: LocalAuditOptions = {},
 ): Promise<LocalAudit> {
   let facts: KdumpFacts | undefined;
   let layout: MachineLayout | undefined;
@@ -58,12 +65,13 @@ export async function auditLocal(
     let doubt: Verdict | undefined;
     for (let look = 0; look < MAX_LOOKS; look++) {
       if (look > 0) facts = await readKdumpFacts(machine.tree);
-      const mark = await machine.mark();
-      const seen = await layoutFor(machine, facts);
+      const extent = extentOf(facts);
+      const mark = await machine.mark(extent);
+      const seen = await layoutFor(machine, facts, extent);
       layout = seen.layout;
       const judged: Judged =
         facts.crashLoaded === true
-          ? await lookAtImage(machine, sha256, hints, { layout, mark }, signal)
+          ? await lookAtImage(machine, sha256, hints, { layout, mark, extent }, signal)
           : await notLoaded(machine, facts, seen);
       if ("changed" in judged) {
         changed = judged.changed;
@@ -92,9 +100,13 @@ interface SeenLayout {
 }
 
 /** Where nothing is loaded that is said also to those who may not see the layout. */
-async function layoutFor(machine: LocalMachine, { crashLoaded }: KdumpFacts): Promise<SeenLayout> {
+async function layoutFor(
+  machine: LocalMachine,
+  { crashLoaded }: KdumpFacts,
+  extent: Extent,
+): Promise<SeenLayout> {
   try {
-    return { layout: await machine.layout(), warnings: [] };
+    return { layout: await machine.layout(extent), warnings: [] };
   } catch (error) {
     if (crashLoaded === false && isExplained(error))
       return { layout: NO_LAYOUT, warnings: [`What the machine has could not be read: ${error.message}`] };
@@ -107,6 +119,7 @@ interface Before {
   readonly layout: MachineLayout;
   /** {@link LocalMachine.mark}, taken before the layout. */
   readonly mark: string | undefined;
+  readonly extent: Extent;
 }
 
 /** A look at the image that the kernel says it has loaded. */
@@ -130,7 +143,7 @@ async function judgeImage(
   machine: LocalMachine,
   sha256: Sha256,
   hints: LocateHints,
-  { layout, mark }: Before,
+  { layout, mark, extent }: Before,
   signal: AbortSignal | undefined,
 ): Promise<Judged> {
   const { memory, tree } = machine;
@@ -141,8 +154,8 @@ async function judgeImage(
     kernel,
     ...withoutUndefined(hints),
   });
-  const isSame = mark !== undefined && mark === (await machine.mark());
-  const after = isSame ? layout : await machine.layout();
+  const isSame = mark !== undefined && mark === (await machine.mark(extent));
+  const after = isSame ? layout : await machine.layout(extent);
   if (!isSame && !sameLayout(layout, after)) return { changed: "memory or CPUs came or went" };
   if ((await readKdumpFacts(tree)).crashLoaded !== true)
     return { changed: "the capture kernel was unloaded" };

@@ -47,7 +47,13 @@ export class LocalInside implements InsideMachine {
   }
 
   async look(hints: LocateHints, signal?: AbortSignal): Promise<InsideLook> {
-    const { facts, ...audit } = await auditLocal(this.#machine, this.#options.sha256, hints, signal);
+    const { facts, ...audit } = await auditLocal(this.#machine, this.#options.sha256, hints, {
+      signal,
+      // What comes online after it was described has no gap. A kernel that keeps the header itself does so as blocks
+      // come online, and is not to be forestalled.
+      extentOf: ({ memoryHotplug }) =>
+        memoryHotplug === true || this.#kept !== undefined ? "online" : "there",
+    });
     const image = audit.image?.kimage?.address;
     if (facts?.memoryHotplug === true || facts?.cpuHotplug === true) this.#kept = image;
     return { audit, keptByKernel: image !== undefined && image === this.#kept };

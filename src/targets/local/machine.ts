@@ -36,11 +36,19 @@ export interface LocalMachineOptions {
   readonly host?: Host;
 }
 
+/**
+ * What counts as memory that a dump must have: what is `online`, or all that is `there`. What is offline may come online
+ * at any moment, and is RAM to the kernel's own loader and its handler too, which list "System RAM"
+ * (prepare_elf_headers, arch/x86/kernel/crash.c).
+ */
+export type Extent = "online" | "there";
+
 const IOMEM = "/proc/iomem";
 const POSSIBLE = "/sys/devices/system/cpu/possible";
 const PRESENT = "/sys/devices/system/cpu/present";
 const ONLINE = "/sys/devices/system/cpu/online";
 const BLOCKS = "/sys/devices/system/memory";
+const MEMINFO = "/proc/meminfo";
 
 /** The local machine. Nothing is read before it is asked for. Close it. */
 export class LocalMachine implements Machine, AsyncDisposable {
@@ -80,12 +88,12 @@ export class LocalMachine implements Machine, AsyncDisposable {
    * @throws {LayoutError} naming the file: /proc/iomem has only zeros for who lacks CAP_SYS_ADMIN.
    * @throws {LocalError} where /proc/iomem is not there.
    */
-  async layout(): Promise<MachineLayout> {
+  async layout(extent: Extent = "online"): Promise<MachineLayout> {
     const { tree } = this;
     const hasBlocks = (await tree.readText(`${BLOCKS}/block_size_bytes`)) !== undefined;
     return machineLayoutFromSysfs({
       iomem: parseIomem(await this.#iomem()),
-      memory: hasBlocks ? await readMemoryBlocks(tree) : undefined,
+      memory: hasBlocks ? await readMemoryBlocks(tree, { states: extent === "online" }) : undefined,
       cpus: await readCpus(tree),
       vmcoreinfoNote: await readVmcoreinfoNote(tree),
     });
@@ -93,23 +101,24 @@ export class LocalMachine implements Machine, AsyncDisposable {
 
   /**
    * What is another text after memory or CPUs came or went, for a fraction of what a layout costs, which reads a file
-   * for each memory block: the resources, the names of blocks, the CPUs, and MemTotal, from which and to which pages go
-   * as blocks come online and go offline (adjust_managed_page_count(), mm/page_alloc.c). A block that came online while
-   * another of the same size went offline is not seen; both are told of by an event.
+   * for each memory block: the resources and the CPUs; and where it matters what is online the names of blocks, and
+   * MemTotal, from which and to which pages go as blocks come online and go offline (adjust_managed_page_count(),
+   * mm/page_alloc.c). A block that came online while another of the same size went offline is not seen; both are told
+   * of by an event.
    *
    * @returns undefined where a file is not there, or the files are a copy: then only the layouts themselves tell.
    */
-  async mark(): Promise<string | undefined> {
+  async mark(extent: Extent = "online"): Promise<string | undefined> {
     const { tree } = this;
     if (!tree.isLive) return undefined;
     const texts: string[] = [];
-    for (const path of [IOMEM, PRESENT, ONLINE, "/proc/meminfo"]) {
+    for (const path of [IOMEM, PRESENT, ONLINE, ...(extent === "online" ? [MEMINFO] : [])]) {
       const text = await tree.readText(path);
       if (text === undefined) return undefined;
-      texts.push(path === "/proc/meminfo" ? (/^MemTotal:.*$/m.exec(text)?.[0] ?? "") : text);
+      texts.push(path === MEMINFO ? (/^MemTotal:.*$/m.exec(text)?.[0] ?? "") : text);
     }
-    const blocks = (await tree.list(BLOCKS)).toSorted();
-    return [...texts, ...blocks].join("\n");
+    if (extent === "online") texts.push(...(await tree.list(BLOCKS)).toSorted());
+    return texts.join("\n");
   }
 
   /** Nobody can stop the machine that they run in. */

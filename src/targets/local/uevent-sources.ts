@@ -2,7 +2,7 @@
 import { spawn } from "node:child_process";
 import { loadSystemCalls } from "./system-calls.ts";
 import { MonitorParser } from "./udevadm-text.ts";
-import { parseUevent, type Uevent } from "./uevent.ts";
+import { concernsLayout, parseUevent, type Uevent } from "./uevent.ts";
 import { openUeventSocket, type UeventSource } from "./uevent-socket.ts";
 
 /** Who is told. After `ended` nothing comes any more. */
@@ -23,44 +23,95 @@ export interface UeventListener {
 /** What listens, until it is disposed of. */
 export type StartSource = (listener: UeventListener) => Promise<Disposable>;
 
-/** So many are read before others have their turn. */
-const AT_ONCE = 1024;
+/** So many are read before others have their turn: some 6 ms. */
+const AT_ONCE = 256;
+/**
+ * For so long nothing is read after a change was heard, ms: a storm has thousands of events, each of which takes 20 us
+ * to read, and the look that the first one asks for is to have the processor meanwhile. The kernel keeps them.
+ */
+const REST_MS = 20;
 
 /** By netlink. @param open opens the socket; for tests. */
 export function netlinkSource(
   open: () => Promise<UeventSource> = async () => openUeventSocket(await loadSystemCalls()),
 ): StartSource {
   return async (listener) => {
-    const source = await open();
-    try {
-      source.onReadable(() => {
-        try {
-          drain(source, listener);
-        } catch (error) {
-          source[Symbol.dispose]();
-          listener.ended(messageOf(error));
-        }
-        listener.settled();
-      });
-    } catch (error) {
-      source[Symbol.dispose]();
-      throw error;
-    }
-    return source;
+    const reader = new Reader(await open(), listener);
+    reader.listen();
+    return reader;
   };
 }
 
-function drain(source: UeventSource, listener: UeventListener): void {
-  for (let count = 0; count < AT_ONCE; count++) {
-    const received = source.receive();
-    if (received.kind === "empty") return;
-    if (received.kind === "overrun") listener.overrun();
-    else if (received.kind === "foreign") listener.foreign();
-    else {
-      const event = parseUevent(received.datagram);
-      if (event === undefined) listener.malformed();
-      else listener.event(event);
+/** Reads a socket as long as it is not told to end. */
+class Reader implements Disposable {
+  readonly #source: UeventSource;
+  readonly #listener: UeventListener;
+  #poll: Disposable | undefined;
+  #rest: NodeJS.Timeout | undefined;
+
+  constructor(source: UeventSource, listener: UeventListener) {
+    this.#source = source;
+    this.#listener = listener;
+  }
+
+  /** Reads whenever there is something; also what is there already. @throws where it cannot be polled. */
+  listen(): void {
+    try {
+      this.#poll = this.#source.onReadable(() => this.#read());
+    } catch (error) {
+      this[Symbol.dispose]();
+      throw error;
     }
+  }
+
+  [Symbol.dispose](): void {
+    clearTimeout(this.#rest);
+    this.#source[Symbol.dispose]();
+  }
+
+  #read(): void {
+    try {
+      const isNews = this.#drain();
+      if (isNews) {
+        this.#poll?.[Symbol.dispose]();
+        this.#rest = setTimeout(() => this.#listenAgain(), REST_MS);
+      }
+    } catch (error) {
+      this.#fail(error);
+    }
+    this.#listener.settled();
+  }
+
+  #listenAgain(): void {
+    try {
+      this.listen();
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #fail(error: unknown): void {
+    this[Symbol.dispose]();
+    this.#listener.ended(messageOf(error));
+  }
+
+  /** @returns whether anything of what was read asks for a look. */
+  #drain(): boolean {
+    let isNews = false;
+    for (let count = 0; count < AT_ONCE; count++) {
+      const received = this.#source.receive();
+      if (received.kind === "empty") break;
+      if (received.kind === "foreign") {
+        this.#listener.foreign();
+        continue;
+      }
+      const event = received.kind === "uevent" ? parseUevent(received.datagram) : undefined;
+      if (received.kind === "overrun") this.#listener.overrun();
+      else if (event === undefined) this.#listener.malformed();
+      else this.#listener.event(event);
+      isNews ||= event === undefined || concernsLayout(event);
+    }
+    return isNews;
   }
 }
 

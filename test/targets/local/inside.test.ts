@@ -46,6 +46,27 @@ describe.each(["5.10", "5.10,load=kexec_load", "6.1", "6.1,load=kexec_load", "6.
   },
 );
 
+describe("memory that is offline", () => {
+  test("is described when it comes, and nothing is left to do when it comes online", async () => {
+    await simOf("6.1,manual-online");
+    sim.machine.plugDimm(4n * BLOCK);
+    expect(await sim.update()).toMatchObject({ way: "re-arm" });
+    sim.machine.online("dimm0");
+    expect(outcome()).toBe("complete");
+    expect(await sim.update()).toBeUndefined();
+  });
+
+  test("is left alone where the kernel keeps the header: its handler is called when blocks come online", async () => {
+    await simOf("6.12,manual-online");
+    sim.machine.plugDimm(4n * BLOCK);
+    expect(await sim.update()).toBeUndefined();
+    sim.machine.online("dimm0");
+    expect(await sim.update()).toBeUndefined();
+    expect(outcome()).toBe("complete");
+    expect(sim.loads).toEqual([]);
+  });
+});
+
 describe("a kernel that keeps the header true itself", () => {
   test("is left to do so, and corrected where it does not", async () => {
     await simOf("6.12");
