@@ -1,6 +1,12 @@
 /** QMP's JSON: 64-bit integers stay exact in both directions. */
 import { parse, stringify } from "lossless-json";
 
+/**
+ * What only a number that a double may not hold has: 16 digits (2^53 has 16), or an exponent. Where a string looks like
+ * that, nothing is lost but time.
+ */
+const MAY_BE_INEXACT = /\d{16}|\d[eE]/;
+
 /** Digits of 18446744073709551615, the largest integer that QMP has, and a sign. */
 const INTEGER_TEXT_LIMIT = 21;
 
@@ -26,10 +32,25 @@ function numberOf(text: string): number | bigint {
  */
 export function parseQmp(text: string): unknown {
   try {
-    return parse(text, null, numberOf);
+    return parsePlain(text) ?? parse(text, null, numberOf);
   } catch (error) {
     if (error instanceof RangeError) throw new SyntaxError("JSON nests too deeply", { cause: error });
     throw error;
+  }
+}
+
+/**
+ * A guest with 240 DIMMs has 30 KiB of text about them, and is asked for it up to 100 times a second: JSON's own parser
+ * takes a tenth of the time.
+ *
+ * @returns undefined where it might change a number, or where the text is none: the other parser says what is wrong.
+ */
+function parsePlain(text: string): unknown {
+  if (MAY_BE_INEXACT.test(text)) return undefined;
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
   }
 }
 

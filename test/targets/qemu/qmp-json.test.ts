@@ -31,6 +31,18 @@ describe("QMP's JSON", () => {
     );
   });
 
+  it("reads the same by either parser", () => {
+    const sizes = fc.oneof(fc.bigInt({ min: -(2n ** 63n), max: 2n ** 64n - 1n }), fc.integer());
+    const replies = fc.dictionary(fc.string(), fc.oneof(sizes, fc.string(), fc.boolean(), fc.constant(null)));
+    fc.assert(
+      fc.property(replies, (reply) => {
+        const text = stringifyQmp(reply);
+        // The long number sends it to the exact one.
+        expect([parseQmp(text), 2n ** 64n - 1n]).toEqual(parseQmp(`[${text}, ${2n ** 64n - 1n}]`));
+      }),
+    );
+  });
+
   it("refuses to send what JSON would round", () => {
     expect(() => stringifyQmp({ val: 2 ** 53 })).toThrow("pass integers beyond 2^53 as bigint");
     expect(() => stringifyQmp({ val: Number.NaN })).toThrow("JSON has no such number");
