@@ -13,8 +13,11 @@ import { QemuGuest } from "../src/targets/qemu/guest.ts";
 import { type Measurement, measured } from "./stats.ts";
 
 const BLOCK = 128n << 20n;
-/** 65 to 69 s on 6.1 where the kernel brings the blocks online by itself (design notes); other work on the machine may double that. */
-const ONLINE_TIMEOUT_MS = 600_000;
+/**
+ * 65 to 69 s on 6.1, where the kernel brings the blocks online by itself (design notes). 6.12, which rewrites the header
+ * for each block, had 2,187 of 4,096 online after 600 s: then the blocks that came by then are what is told of.
+ */
+const ONLINE_TIMEOUT_MS = 1_200_000;
 const TRACING = "/sys/kernel/tracing";
 /** The kernel's notifier for each block; the rewriting of the header is in it (kernel/crash_core.c, 6.6 to 6.12). */
 const NOTIFIER = "crash_memhp_notifier";
@@ -61,11 +64,12 @@ export async function benchHugeDimms(
   await using keeper = await OutsideKeeper.start(guest.qmpPath);
   const started = performance.now();
   for (let i = 0; i < count; i++) await others.plugDimm({ size, shared: { kind: "memfd" } });
-  const wanted = before + Number((BigInt(count) * size) / BLOCK);
-  while ((await onlineBlocks(guest)) < wanted) {
-    if (performance.now() - started > ONLINE_TIMEOUT_MS)
-      throw new Error(`Cannot measure: ${await onlineBlocks(guest)} of ${wanted} blocks were online in time`);
+  const wanted = Number((BigInt(count) * size) / BLOCK);
+  let came = 0;
+  while (came < wanted && performance.now() - started < ONLINE_TIMEOUT_MS) {
     await delay(2000, undefined, { signal });
+    came = (await onlineBlocks(guest)) - before;
+    log(`${came} of ${wanted} blocks online after ${((performance.now() - started) / 1000).toFixed(0)} s`);
   }
   const onlineMs = performance.now() - started;
   const installs = await keeper.stop();
@@ -85,18 +89,20 @@ export async function benchHugeDimms(
       ...(pauses.length > 0 ? [measured(`${what}: pause of our installs`, pauses)] : []),
     ],
     lines: [
-      `${what}: online after ${(onlineMs / 1000).toFixed(0)} s; the kernel's notifier was called ${calls.length} times` +
+      `${what}: ${came} of ${wanted} blocks online after ${(onlineMs / 1000).toFixed(0)} s; the kernel's notifier was called ${calls.length} times` +
         ` (${calls.reduce((sum, ms) => sum + ms, 0).toFixed(0)} ms in all) and rewrote the header ${rewrites} times; we installed ${installs.length}`,
     ],
   };
 }
 
+/**
+ * By MemTotal, to which a block's pages go as it comes online: to read the states of 4,096 blocks takes the guest
+ * seconds. Some of a block's pages may hold the kernel's own tables, hence the rounding.
+ */
 async function onlineBlocks({ agent }: LabGuest): Promise<number> {
-  const counted = await agent.run(
-    "cat /sys/devices/system/memory/memory*/state | grep -c '^online$'",
-    120_000,
-  );
-  return Number(Buffer.from(counted.output).toString("latin1"));
+  const found = await agent.run("grep MemTotal /proc/meminfo", 120_000);
+  const [kib] = /\d+/.exec(Buffer.from(found.output).toString("latin1")) ?? [];
+  return Math.round(Number(kib) / Number(BLOCK >> 10n));
 }
 
 /** Durations of the calls in a function_graph trace, milliseconds: ` 0) + 12.345 us   |  crash_memhp_notifier();` */

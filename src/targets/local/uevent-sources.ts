@@ -23,13 +23,13 @@ export interface UeventListener {
 /** What listens, until it is disposed of. */
 export type StartSource = (listener: UeventListener) => Promise<Disposable>;
 
-/** So many are read before others have their turn: some 6 ms. */
-const AT_ONCE = 256;
+/** So many are read before others have their turn: 1 to 2 ms. */
+const AT_ONCE = 64;
 /**
  * For so long nothing is read after a change was heard, ms: a storm has thousands of events, each of which takes 20 us
  * to read, and the look that the first one asks for is to have the processor meanwhile. The kernel keeps them.
  */
-const REST_MS = 20;
+const REST_MS = 10;
 
 /** By netlink. @param open opens the socket; for tests. */
 export function netlinkSource(
