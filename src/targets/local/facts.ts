@@ -45,7 +45,7 @@ export async function readKdumpFacts(tree: RootTree): Promise<KdumpFacts> {
     kexecLoadsLeft: await number(tree, "/proc/sys/kernel/kexec_load_limit_panic"),
     lockdown: await lockdown(tree),
     release: (await tree.readText("/proc/sys/kernel/osrelease"))?.trim(),
-    isCaptureKernel: (await tree.list("/proc")).includes("vmcore"),
+    isCaptureKernel: await tree.has("/proc/vmcore"),
   };
 }
 

@@ -1,5 +1,5 @@
 /** /proc and /sys of this machine, or a copy of another one's below a root directory. */
-import { closeSync, readSync } from "node:fs";
+import { closeSync, lstatSync, readSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import type { ReadTree } from "../../layout/sysfs.ts";
 import { codeOf } from "../qemu/unix-socket.ts";
@@ -86,6 +86,11 @@ export class RootTree implements ReadTree {
   async readText(path: string): Promise<string | undefined> {
     const found = await this.read(path);
     return found.state === "text" ? found.text : undefined;
+  }
+
+  /** Whether there is such a file; to list its directory would cost more: /proc has thousands of others. */
+  async has(path: string): Promise<boolean> {
+    return lstatSync(await this.locate(path), { throwIfNoEntry: false }) !== undefined;
   }
 
   async list(path: string): Promise<readonly string[]> {
