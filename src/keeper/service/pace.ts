@@ -10,8 +10,6 @@ const VERIFY_AFTER_MS = 250;
 const VERIFY_SHARE = 5;
 /** Looks without a reason may take this share of the time, all machines together. */
 const LOOK_SHARE = 50;
-/** A hypervisor that has no event for what was added is asked this often where nothing forbids it, ms. */
-const POLL_MS = 8;
 /** Questions a second, all together: one takes some 0.05 ms of ours. */
 const POLLS_PER_SECOND = 500;
 /** Questions a second to machines at which something happens. */
@@ -78,12 +76,12 @@ export class Pace {
     if (isNew) this.#active++;
   }
 
-  /** Milliseconds until `machine` is asked again for what it has no event for. */
+  /** Milliseconds until `machine` is asked again for what it has no event for; its own side may ask less often. */
   pollEveryMs(machine: object): number {
     this.#count();
     const isActive = this.#now() - (this.#changedAt.get(machine) ?? -Infinity) < ACTIVE_MS;
     const asked = isActive ? this.#active / ACTIVE_POLLS_PER_SECOND : this.#watched / POLLS_PER_SECOND;
-    return Math.min(SLOWEST_POLL_MS, Math.max(POLL_MS, 1000 * asked));
+    return Math.min(SLOWEST_POLL_MS, 1000 * asked);
   }
 
   /** Once a second is often enough. */
