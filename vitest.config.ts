@@ -27,6 +27,7 @@ const config: ViteUserConfig = defineConfig({
           exclude: ["test/real/**", "test/program/**", "test/browser/**"],
           // Far more than any takes: a machine that is busy with other things is no reason to fail.
           testTimeout: 30_000,
+          hookTimeout: 60_000,
           // A process for each of 130 files costs more than most of what is in them: a worker keeps its process and the
           // modules that it has read. So a test puts back what it changes outside of itself (timers, spies, files).
           // Forks, not threads: tests send themselves signals, and count the processor time of their process.

@@ -1,5 +1,6 @@
 /** Whether `keep` is asked for a service. Apart from the service, so that who keeps one machine does not load that. */
 import { isPattern } from "../targets/qemu/socket-source.ts";
+import { LOCAL } from "../targets/target.ts";
 import type { ServiceSettings } from "./keep-service.ts";
 
 /** Whether `targets` are kept as a service: lost guests are waited for, and others may come. */
@@ -7,6 +8,8 @@ export function isService(
   targets: readonly string[],
   { config, listen, textfile }: ServiceSettings,
 ): boolean {
+  // The machine that we run in neither comes nor goes.
+  if (config === undefined && targets.length === 1 && targets[0] === LOCAL) return false;
   const wanted = [config, listen, textfile].some((each) => each !== undefined);
   return wanted || targets.length > 1 || targets.some(isPatternTarget);
 }

@@ -1,5 +1,6 @@
 /** Keeps the machine that the program runs in. */
 import { InsideKeeper } from "../keeper/inside.ts";
+import type { TargetEvent } from "../keeper/service-event.ts";
 import { watch, type WatchEvent } from "../keeper/watch.ts";
 import {
   insideLoadedJson,
@@ -25,6 +26,8 @@ import { nodeSha256 } from "../targets/sha256.ts";
 import { LOCAL } from "../targets/target.ts";
 import { type Context, printJson } from "./context.ts";
 import { EXIT, exitOfVerdict, UsageError } from "./exit.ts";
+import { openJournalIn } from "./journaled.ts";
+import { openMetrics } from "./open-metrics.ts";
 import { hintsOf, type ReachOptions, type RootOptions, type WhereOptions } from "./options.ts";
 import { keepHeapSmall } from "./small-heap.ts";
 
@@ -90,20 +93,52 @@ export async function keepLocal(context: Context, options: KeepOptions): Promise
   }
   await refuseWithoutPermission(machine);
   keepHeapSmall();
-  if (options.once) {
-    const result = await keeper.reconcile();
-    if (options.json) printJson(context, insideReconciledJson(LOCAL, result));
-    else context.print(insideReconciledText(LOCAL, result));
-    return exitOfVerdict(result.after.verdict);
-  }
-  const onEvent = eventPrinter(context, LOCAL, options, INSIDE_INSTALLS);
-  await watch(inside, keeper, {
-    onEvent,
-    signal: context.signal,
-    lookEveryMs: LOOK_EVERY_MS,
-    verifyEveryMs: VERIFY_EVERY_MS,
+  return await withListeners(context, options, async (tell) => {
+    tell({ kind: "found" });
+    if (options.once) {
+      const result = await keeper.reconcile();
+      const { before, after, installed } = result;
+      if (installed) tell({ kind: "installed", before, installed, reactionMs: undefined });
+      tell({ kind: "verdict", audit: after });
+      if (options.json) printJson(context, insideReconciledJson(LOCAL, result));
+      else context.print(insideReconciledText(LOCAL, result));
+      return exitOfVerdict(after.verdict);
+    }
+    const print = eventPrinter(context, LOCAL, options, INSIDE_INSTALLS);
+    await watch(inside, keeper, {
+      onEvent: (event) => {
+        tell(event);
+        print(event);
+      },
+      signal: context.signal,
+      lookEveryMs: LOOK_EVERY_MS,
+      verifyEveryMs: VERIFY_EVERY_MS,
+    });
+    return EXIT.interrupted;
   });
-  return EXIT.interrupted;
+}
+
+/** Runs `work`, which tells what happens to the journal and the metrics that are wanted. */
+async function withListeners<T>(
+  context: Context,
+  { journal: directory, listen, textfile }: KeepOptions,
+  work: (tell: (event: TargetEvent) => void) => Promise<T>,
+): Promise<T> {
+  await using journal = directory === undefined ? undefined : await openJournalIn(context, { directory });
+  await using metrics = await openMetrics(
+    { listen, textfile },
+    {
+      version: context.version ?? "unknown",
+      say: context.say,
+      notAlive: () => undefined,
+      ...(journal && { journalLag: () => journal.lag }),
+    },
+  );
+  metrics.discovered(() => [LOCAL]);
+  return await work((event) => {
+    for (const listener of [journal, ...metrics.listeners])
+      listener?.onEvent({ target: LOCAL, at: Date.now(), event });
+  });
 }
 
 /** `keep local --install` and `--uninstall`. @returns the exit code. */

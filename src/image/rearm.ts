@@ -78,6 +78,8 @@ export interface RearmPlan {
   readonly controlPages: readonly PhysicalRange[];
   readonly residual: readonly ResidualRegion[];
   readonly headerAddress: bigint;
+  /** What the header will say. */
+  readonly header: CoreHeader;
   /** Table and digest as they will be: with it and `headerAddress`, what to expect of the next look. */
   readonly digest: KnownDigest;
   /** Hashes of the image as it is, and as it will be. */
@@ -169,6 +171,7 @@ export async function planRearm(
     controlPages: closed.controlPages,
     residual,
     headerAddress: header.address,
+    header: wanted,
     digest: after,
     hashes: { digests: [digest.value, after.value], prefix, regions },
     madeFor: {

@@ -13,6 +13,7 @@ import { planRearm, type RearmHashes, type RearmPlan } from "../image/rearm.ts";
 import { confirmRearm, verifyRearm } from "../image/rearm-verify.ts";
 import { type Audit, isCorrectable } from "./audit.ts";
 import { type FullLoad, type InsideMachine, isImageKept } from "./inside-machine.ts";
+import type { PlacedHeader } from "./install-log.ts";
 import { interruptible } from "./interruptible.ts";
 import { wantedHeaders, withAllCpus } from "./wanted-headers.ts";
 import type { Keeping } from "./watch.ts";
@@ -28,7 +29,7 @@ const LONGEST_RETRY_MS = 60_000;
 /** VMCOREINFO's note and the kernel's text. */
 const OTHER_PROGRAM_HEADERS = 2;
 
-/** What was done. */
+/** What was done. `after`: the header that is loaded since; undefined where it could not be looked at. */
 export type InsideInstall =
   | {
       readonly way: "re-arm";
@@ -39,6 +40,7 @@ export type InsideInstall =
       readonly bytes: number;
       /** Whether the kernel says that it keeps the header true itself, and had not. */
       readonly leftByKernel: boolean;
+      readonly after: PlacedHeader;
     }
   | {
       readonly way: "full-load";
@@ -46,6 +48,7 @@ export type InsideInstall =
       readonly source: string;
       /** Why it was no re-arm, in words without a full stop. */
       readonly reason: string;
+      readonly after: PlacedHeader | undefined;
     };
 
 /** What would be done. */
@@ -306,18 +309,25 @@ export class InsideKeeper implements Keeping<InsideInstall> {
     this.#hashed = { headerAddress: plan.headerAddress, digest: plan.digest };
     this.#hashes = plan.hashes;
     const bytes = plan.segments.reduce((sum, { size }) => sum + size, 0);
-    return { way: "re-arm", callMs, segments: plan.segments.length, bytes, leftByKernel };
+    const after = { address: plan.headerAddress, header: plan.header };
+    return { way: "re-arm", callMs, segments: plan.segments.length, bytes, leftByKernel, after };
   }
 
   /** undefined where the last one failed a moment ago: it is tried again later, each time after twice the time. */
   async #loadInFull(reason: string): Promise<InsideInstall | undefined> {
     if (this.#now() < this.#retryAt) return undefined;
     this.#forget();
+    const { callMs, source } = await this.#tryLoadInFull(reason);
+    this.#owed = undefined;
+    this.#retryMs = FIRST_RETRY_MS;
+    const { image } = (await this.#look()).audit;
+    const after = image && { address: image.headerAddress, header: image.header };
+    return { way: "full-load", callMs, source, reason, after };
+  }
+
+  async #tryLoadInFull(reason: string): Promise<FullLoad> {
     try {
-      const { callMs, source } = await this.#machine.loadInFull();
-      this.#owed = undefined;
-      this.#retryMs = FIRST_RETRY_MS;
-      return { way: "full-load", callMs, source, reason };
+      return await this.#machine.loadInFull();
     } catch (error) {
       this.#retryAt = this.#now() + this.#retryMs;
       this.#retryMs = Math.min(2 * this.#retryMs, LONGEST_RETRY_MS);

@@ -80,11 +80,17 @@ function isHalfWritten(error: unknown): boolean {
   return error instanceof ImageError && error.kind === "half-written";
 }
 
+/** A core header and where it lies. */
+export interface PlacedHeader {
+  readonly address: bigint;
+  readonly header: CoreHeader;
+}
+
 /** Where the header of `image` is after `plan`, and what it says; undefined where the plan does not touch it. */
 export function headerAfter(
   image: CaptureImage,
   { writes }: Pick<WritePlan, "writes">,
-): { readonly address: bigint; readonly header: CoreHeader } | undefined {
+): PlacedHeader | undefined {
   const whole = writes.find(({ what }) => what === "header");
   if (whole) return { address: whole.address, header: decodeCoreHeader(whole.after) };
   const end = writes.reduce(

@@ -1,9 +1,11 @@
 /** What a service tells of its targets: journal, metrics and people read the same. */
+import type { InsideInstall } from "./inside.ts";
+import type { InstallReport } from "./install.ts";
 import type { WatchEvent } from "./watch.ts";
 
 /** What happened to one target. */
 export type TargetEvent =
-  | WatchEvent
+  | WatchEvent<InstallReport | InsideInstall>
   /** It is there, and is watched from now on. */
   | { readonly kind: "found" }
   /** It cannot be watched, in words without a full stop; it is tried again. */

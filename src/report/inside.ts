@@ -24,9 +24,9 @@ function blindText(callMs: number): string {
   return `the system call took ${callMs.toFixed(1)} ms, in which a panic would have found nothing loaded`;
 }
 
-/** One install, for programs. */
-export function insideInstallJson(installed: InsideInstall): Readonly<Record<string, unknown>> {
-  return { ...installed };
+/** One install, for programs. The header that it left is in the audit of the state afterwards. */
+export function insideInstallJson({ after: _, ...told }: InsideInstall): Readonly<Record<string, unknown>> {
+  return told;
 }
 
 /** `keep local --once`, for people. */

@@ -48,16 +48,22 @@ function entryText(entry: Entry): string | undefined {
   }
 }
 
+const WAYS = { "re-arm": "re-armed", "full-load": "loaded in full" };
+
 function installedText(entry: Extract<Entry, { readonly entry: "installed" }>): string {
   const { cause, before, after, writes, left } = entry;
   const bytes = writes.reduce((sum, write) => sum + write.bytes, 0);
   const parts = [
     ...causeParts(cause),
     `header ${before.sha256.slice(0, 12)} at ${before.address} became ${after ? `${after.sha256.slice(0, 12)} at ${after.address}` : "another one"}`,
-    `${bytes} bytes written`,
-    entry.pauseMicroseconds === null
-      ? "no pause was measured"
-      : `the guest stood still for ${milliseconds(entry.pauseMicroseconds)}`,
+    ...(entry.way === undefined
+      ? [
+          `${bytes} bytes written`,
+          entry.pauseMicroseconds === null
+            ? "no pause was measured"
+            : `the guest stood still for ${milliseconds(entry.pauseMicroseconds)}`,
+        ]
+      : [`${WAYS[entry.way]} by a call of ${(entry.callMs ?? 0).toFixed(1)} ms`]),
     entry.reactionMs === null ? "" : `${entry.reactionMs.toFixed(1)} ms after the change was seen`,
     leftText(left),
   ];

@@ -3,7 +3,7 @@ import type { ServiceEvent } from "../keeper/service-event.ts";
 import { SCHEMA_VERSION } from "./json.ts";
 import { subjectJson, subjectText } from "./subject.ts";
 import { printable } from "./text.ts";
-import { OUTSIDE_INSTALLS, watchJson, watchText } from "./watch.ts";
+import { INSTALLS, watchJson, watchText } from "./watch.ts";
 
 /** One event, for people. */
 export function serviceText({ target, at, event }: ServiceEvent): string {
@@ -16,7 +16,7 @@ export function serviceText({ target, at, event }: ServiceEvent): string {
     case "resumed":
       return `${time} ${subjectText(target)}: ${event.kind}: ${printable(event.reason)}\n`;
     default:
-      return watchText(target, time, event, OUTSIDE_INSTALLS);
+      return watchText(target, time, event, INSTALLS);
   }
 }
 
@@ -32,6 +32,6 @@ export function serviceJson({ target, at, event }: ServiceEvent): Readonly<Recor
       return { schemaVersion: SCHEMA_VERSION, ...subjectJson(target), at: time, event: kind, ...rest };
     }
     default:
-      return watchJson(target, time, event, OUTSIDE_INSTALLS);
+      return watchJson(target, time, event, INSTALLS);
   }
 }

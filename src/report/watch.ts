@@ -35,6 +35,14 @@ export const INSIDE_INSTALLS: InstallReporter<InsideInstall> = {
   json: insideInstallJson,
 };
 
+/** Installs of either kind. */
+export const INSTALLS: InstallReporter<InstallReport | InsideInstall> = {
+  text: (installed) =>
+    "way" in installed ? INSIDE_INSTALLS.text(installed) : OUTSIDE_INSTALLS.text(installed),
+  json: (installed) =>
+    "way" in installed ? INSIDE_INSTALLS.json(installed) : OUTSIDE_INSTALLS.json(installed),
+};
+
 /** One event, for people. @param at when it was, ISO 8601. */
 export function watchText<I>(
   target: string,

@@ -32,9 +32,12 @@ export function keepCommand(context: Context, exit: (code: number) => void): Com
     )
     .option(
       "--listen <[host:]port>",
-      "service only: serve /metrics, /healthz and /readyz there; a port alone is loopback's",
+      "service and local: serve /metrics, /healthz and /readyz there; a port alone is loopback's",
     )
-    .option("--textfile <file>", "service only: write the metrics there for the node exporter, every 15 s")
+    .option(
+      "--textfile <file>",
+      "service and local: write the metrics there for the node exporter, every 15 s",
+    )
     .option("--once", "look once, install the difference, verify, and end")
     .addOption(headerAddressOption())
     .addOption(crashMemoryOption())
@@ -65,8 +68,6 @@ export function keepCommand(context: Context, exit: (code: number) => void): Com
         return;
       }
       if (target === LOCAL) {
-        if (options.journal !== undefined)
-          throw new UsageError("--journal is for guests that are kept from outside; leave it out for local");
         exit(await keepLocal(context, options));
         return;
       }
@@ -90,7 +91,7 @@ export function keepCommand(context: Context, exit: (code: number) => void): Com
 }
 
 const SERVICE_HELP = `
-One plain TARGET is kept until its guest ends (exit code 128). Several, a pattern such as 'qmp:/run/guests/*.sock' or 'libvirt:*',
+One plain TARGET is kept until its guest ends (exit code 128), local until Ctrl-C. Several, a pattern such as 'qmp:/run/guests/*.sock' or 'libvirt:*',
 --config, --listen or --textfile make a service: guests that end are waited for, others are taken in as they come, and only SIGTERM or Ctrl-C
 ends it. While a guest is kept, audit, inspect, plug and unplug of it are carried out by its keeper.
 `;

@@ -1,22 +1,17 @@
 /** The entries about a header: a verdict, and an install with what it leaves undone. */
-import type { CoreHeader } from "../../elfcore/header.ts";
 import { cpuNotes } from "../../elfcore/kinds.ts";
 import type { Sha256 } from "../../image/hash.ts";
 import type { CaptureImage } from "../../image/locate.ts";
 import { hex } from "../../elfcore/hex.ts";
 import { describedMemory } from "../../layout/described.ts";
 import type { Audit } from "../audit.ts";
-import { headerAfter, type InstallCause } from "../install-log.ts";
+import type { InsideInstall } from "../inside.ts";
+import { headerAfter, type InstallCause, type PlacedHeader } from "../install-log.ts";
 import type { InstallReport } from "../install.ts";
 import type { TargetEvent } from "../service-event.ts";
 import type { EntryBody, EntryRef } from "./entry.ts";
+import { rounded } from "./time.ts";
 import { causeText, headerText, rangeTexts } from "./write.ts";
-
-/** A header and where it lies. */
-export interface Described {
-  readonly address: bigint;
-  readonly header: CoreHeader;
-}
 
 /** `verdict`. */
 export function verdictBody(
@@ -42,8 +37,8 @@ export interface Installed {
   readonly target: string;
   readonly image: CaptureImage;
   readonly cause: InstallCause;
-  readonly after: Described | undefined;
-  readonly installed: InstallReport;
+  readonly after: PlacedHeader | undefined;
+  readonly installed: InstallReport | InsideInstall;
 }
 
 /** `installed`. */
@@ -59,6 +54,8 @@ export function installedBody(
   const header = after?.header ?? image.header;
   const described = describedMemory(header);
   const lacking = (cause.presentCpus ?? 0) - cpuNotes(header).length;
+  const isInside = "way" in installed;
+  const writes = isInside ? [] : installed.writes;
   return {
     entry: "installed",
     target,
@@ -66,12 +63,13 @@ export function installedBody(
     cause: causeText(cause),
     before: headerText({ address: image.headerAddress, header: image.header }, sha256),
     after: after ? headerText(after, sha256) : null,
-    writes: installed.writes.map(({ what, address, after: bytes }) => ({
+    ...(isInside && { way: installed.way, callMs: rounded(installed.callMs) }),
+    writes: writes.map(({ what, address, after: bytes }) => ({
       what,
       address: hex(address),
       bytes: bytes.length,
     })),
-    pauseMicroseconds: installed.pauseMicroseconds ?? null,
+    pauseMicroseconds: isInside ? null : (installed.pauseMicroseconds ?? null),
     left: {
       missing: rangeTexts(cause.missing.subtract(described)),
       stale: rangeTexts(cause.stale.intersect(described)),
@@ -80,7 +78,7 @@ export function installedBody(
   };
 }
 
-/** `installed`, of a keeper that tells no log; undefined where there was no image. */
+/** `installed`, of a keeper that tells no log; undefined where there was no image, or it is not known what there is. */
 export function installedEventBody(
   target: string,
   { before, installed, reactionMs }: Extract<TargetEvent, { readonly kind: "installed" }>,
@@ -89,7 +87,8 @@ export function installedEventBody(
   const { image, missing, stale, cpus } = before;
   if (!image) return undefined;
   const cause = { why: "reconcile", missing, stale, presentCpus: cpus.present } as const;
-  const after = headerAfter(image, installed);
+  const after = "way" in installed ? installed.after : headerAfter(image, installed);
+  if (!after && "way" in installed) return undefined;
   const facts = { intent: null, reactionMs: reactionMs ?? null, durationMs: null };
   return installedBody({ target, image, cause, after, installed }, sha256, facts);
 }

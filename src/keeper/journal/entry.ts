@@ -119,6 +119,10 @@ export type EntryBody =
       readonly cause: CauseText;
       readonly before: HeaderText;
       readonly after: HeaderText | null;
+      /** From inside: by what, and how long the system call took, ms, in which nothing was loaded at times. */
+      readonly way?: "re-arm" | "full-load" | undefined;
+      readonly callMs?: number | undefined;
+      /** Empty from inside: there nothing is written in place. */
       readonly writes: readonly {
         readonly what: string;
         readonly address: string;

@@ -2,10 +2,16 @@
 import type { Sha256 } from "../../image/hash.ts";
 import { guardsOf, recordWrites } from "../../image/write-ahead.ts";
 import type { WritePlan } from "../../image/plan.ts";
-import { headerAfter, type InstallIntent, type InstallLog, type OpenInstall } from "../install-log.ts";
+import {
+  headerAfter,
+  type InstallIntent,
+  type InstallLog,
+  type OpenInstall,
+  type PlacedHeader,
+} from "../install-log.ts";
 import type { InstallReport } from "../install.ts";
 import type { ServiceEvent, ServiceListener } from "../service-event.ts";
-import { type Described, installedBody, installedEventBody, verdictBody } from "./bodies.ts";
+import { installedBody, installedEventBody, verdictBody } from "./bodies.ts";
 import {
   type EntryBody,
   type EntryHead,
@@ -140,7 +146,7 @@ export class Journal implements ServiceListener, AsyncDisposable {
           break;
         }
         const body = installedEventBody(target, event, this.#options.sha256);
-        if (body) this.#state(body, at);
+        this.#state(body ?? { entry: "failed", target, reason: "what was installed is not known" }, at);
         break;
       }
       case "failed":
@@ -184,7 +190,7 @@ export class Journal implements ServiceListener, AsyncDisposable {
     const { sha256 } = this.#options;
     const begun = this.#steady();
     this.#told.get(target)?.(undefined);
-    let after: Described | undefined = plan && headerAfter(image, plan);
+    let after: PlacedHeader | undefined = plan && headerAfter(image, plan);
     const { ref, appended } = this.#append({
       entry: "intent",
       target,

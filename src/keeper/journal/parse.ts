@@ -76,6 +76,8 @@ const Body: v.GenericSchema<unknown, EntryBody> = v.variant("entry", [
     cause: Cause,
     before: Header,
     after: v.nullable(Header),
+    way: v.optional(v.picklist(["re-arm", "full-load"])),
+    callMs: v.optional(Milliseconds),
     writes: v.array(v.object({ what: v.string(), address: Hex, bytes: Count })),
     pauseMicroseconds: v.nullable(Milliseconds),
     durationMs: v.nullable(Milliseconds),

@@ -45,7 +45,7 @@ export const LABELS: Readonly<Record<MetricLabel, string>> = {
   target: "the guest as it was given or found, `qmp:/run/guests/a.sock`",
   verdict:
     "`accurate`, `inaccurate` (a dump would lack memory or CPUs, or claim what is gone), `not-loaded`, `broken` (a panic would hang in purgatory), `unknown`",
-  way: "`in-place`, or `move` where the header went to another place in crash memory; `unknown` where it failed before that was told",
+  way: "`in-place`, or `move` where the header went to another place in crash memory; of `local` `re-arm` or `full-load`; `unknown` where it failed before that was told",
   result:
     "`done`, or why nothing was installed: `changed`, `header-too-large`, `outside-image`, `panicking`, `unsafe-rearm`, `half-written`",
   reason: "a class of reasons: a handful of words, never a sentence with addresses in it",

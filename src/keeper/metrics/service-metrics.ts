@@ -2,6 +2,7 @@
 import { bytesWritten } from "../../image/plan.ts";
 import type { RangeSet } from "../../layout/range-set.ts";
 import { type Audit, type CpuAudit, isCorrectable, type Verdict } from "../audit.ts";
+import type { InsideInstall } from "../inside.ts";
 import type { InstallReport } from "../install.ts";
 import type { ServiceEvent, ServiceListener, TargetEvent } from "../service-event.ts";
 import {
@@ -225,12 +226,21 @@ export class ServiceMetrics implements ServiceListener, MetricsSource {
     this.#instruments.add(ADOPT_FAILURES_TOTAL, { ...labels, reason });
   }
 
-  #count({ account }: Target, before: Audit, installed: InstallReport, reactionMs: number | undefined): void {
-    const { writes, pauseMicroseconds } = installed;
+  #count(
+    { account }: Target,
+    before: Audit,
+    installed: InstallReport | InsideInstall,
+    reactionMs: number | undefined,
+  ): void {
     this.#instruments.add(INSTALLS_TOTAL, { way: wayOf(installed), result: "done" });
-    this.#instruments.add(WRITTEN_BYTES_TOTAL, {}, bytesWritten(writes));
-    if (pauseMicroseconds !== undefined && pauseMicroseconds >= 0)
-      this.#instruments.observe(PAUSE_SECONDS, pauseMicroseconds / 1e6);
+    if ("way" in installed) {
+      account.blind(installed.callMs);
+    } else {
+      const { writes, pauseMicroseconds } = installed;
+      this.#instruments.add(WRITTEN_BYTES_TOTAL, {}, bytesWritten(writes));
+      if (pauseMicroseconds !== undefined && pauseMicroseconds >= 0)
+        this.#instruments.observe(PAUSE_SECONDS, pauseMicroseconds / 1e6);
+    }
     if (reactionMs === undefined || !(reactionMs >= 0)) return;
     this.#instruments.observe(REACTION_SECONDS, reactionMs / 1000);
     account.corrected(before.verdict, reactionMs, this.#now());
@@ -282,8 +292,9 @@ export class ServiceMetrics implements ServiceListener, MetricsSource {
 }
 
 /** A header that moved is named by other boot parameters. */
-function wayOf({ writes }: InstallReport): "in-place" | "move" {
-  return writes.some(({ what }) => what === "command-line") ? "move" : "in-place";
+function wayOf(installed: InstallReport | InsideInstall): "in-place" | "move" | InsideInstall["way"] {
+  if ("way" in installed) return installed.way;
+  return installed.writes.some(({ what }) => what === "command-line") ? "move" : "in-place";
 }
 
 /** CPUs that are there and have no note. */

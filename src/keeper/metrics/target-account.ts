@@ -54,6 +54,11 @@ export class TargetAccount {
     if (EXPOSURE[this.#verdict] === "none") this.#count(EXPOSURE[before], reactionMs);
   }
 
+  /** A system call of ours took `ms`, in which a panic may have found nothing loaded. */
+  blind(ms: number): void {
+    this.#count("blind", ms);
+  }
+
   #count(exposure: Exposure, ms: number): void {
     if (exposure !== "none" && Number.isFinite(ms) && ms > 0) this.#onExposed(exposure, ms);
   }

@@ -109,6 +109,26 @@ describe("time", () => {
     expect(await seconds(bench)).toEqual([3.25, 4, 0.5]);
   });
 
+  test("has as blind what a system call took that let go of the image, from inside", async () => {
+    const bench = new Bench();
+    bench.tell({ kind: "found" });
+    bench.judge("accurate");
+    const after = { address: 0n, header: image().header };
+    const rearm = { way: "re-arm", callMs: 3, segments: 9, bytes: 4096, leftByKernel: false, after } as const;
+    bench.tell(installed({ installed: rearm, reactionMs: 40 }));
+    bench.tell(
+      installed({
+        installed: { way: "full-load", callMs: 1500, source: "", reason: "", after },
+        reactionMs: 0,
+      }),
+    );
+    expect(await seconds(bench)).toEqual([1.503, 0.04, 0]);
+    expect(await bench.value('installs_total{way="re-arm",result="done"}')).toBe(1);
+    expect(await bench.value('installs_total{way="full-load",result="done"}')).toBe(1);
+    // Nobody stood still for it.
+    expect(await bench.value("pause_seconds_count")).toBe(0);
+  });
+
   test("has what was corrected before there was a verdict, by its reaction time", async () => {
     const bench = new Bench();
     bench.tell({ kind: "found" });
