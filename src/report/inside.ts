@@ -25,8 +25,8 @@ function blindText(callMs: number): string {
 }
 
 /** One install, for programs. The header that it left is in the audit of the state afterwards. */
-export function insideInstallJson({ after: _, ...told }: InsideInstall): Readonly<Record<string, unknown>> {
-  return told;
+export function insideInstallJson(installed: InsideInstall): Readonly<Record<string, unknown>> {
+  return { ...installed, after: undefined };
 }
 
 /** `keep local --once`, for people. */
