@@ -26,7 +26,10 @@ function blindText(callMs: number): string {
 
 /** One install, for programs. The header that it left is in the audit of the state afterwards. */
 export function insideInstallJson(installed: InsideInstall): Readonly<Record<string, unknown>> {
-  return { ...installed, after: undefined };
+  const { way, callMs } = installed;
+  if (way === "full-load") return { way, callMs, source: installed.source, reason: installed.reason };
+  const { segments, bytes, leftByKernel } = installed;
+  return { way, callMs, segments, bytes, leftByKernel };
 }
 
 /** `keep local --once`, for people. */
