@@ -32,7 +32,8 @@ export interface KernelSpan {
  * a virtual machine without huge pages). Where reading is dear they are read once, and kept.
  */
 export class KernelBytes {
-  readonly #room = new Uint8Array(WINDOW + OVERLAP);
+  /** Made when it is needed: most looks know the kernel, and many guests are looked at at a time. */
+  #room: Uint8Array | undefined;
   #kept: { readonly address: bigint; readonly bytes: Uint8Array } | undefined;
 
   /** `length` bytes from `address` on, fewer where RAM ends; undefined where that is not RAM. */
@@ -59,7 +60,10 @@ export class KernelBytes {
     offset: number,
     size: number,
   ): Promise<Uint8Array> {
-    if (!memory.isSlow) return memory.read(address + BigInt(offset), size, this.#room);
+    if (!memory.isSlow) {
+      this.#room ??= new Uint8Array(WINDOW + OVERLAP);
+      return memory.read(address + BigInt(offset), size, this.#room);
+    }
     if (this.#kept?.address !== address || this.#kept.bytes.length !== length)
       this.#kept = { address, bytes: await memory.read(address, length) };
     return this.#kept.bytes.subarray(offset, offset + size);

@@ -63,6 +63,13 @@ describe("windows", () => {
     expect(memory.reads).toEqual([{ address: AT, length }]);
   });
 
+  test("take no room until one is read: a hundred guests are looked at at a time", () => {
+    const before = process.memoryUsage().arrayBuffers;
+    const looks = Array.from({ length: 100 }, () => new KernelBytes());
+    for (const look of looks) look.span(new FakeMemory(ram), ram, AT, length);
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(10 * MIB);
+  });
+
   test.each([
     ["is no RAM", 0n],
     ["is behind RAM", AT + BigInt(length)],
