@@ -7,6 +7,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { EventHub } from "../qemu/event-hub.ts";
 import type { QemuProcess } from "../qemu/qemu-process.ts";
 import {
+  closedDuring,
   QmpClosedError,
   QmpCommandError,
   QmpProtocolError,
@@ -197,7 +198,7 @@ export class LibvirtSession implements QmpSession {
     expected: "line" | "nothing",
     timeoutMs: number,
   ): Promise<string> {
-    if (this.#reason !== undefined) throw this.#closedDuring(`"${command}" was not sent`, this.#reason);
+    if (this.#reason !== undefined) throw closedDuring(`"${command}" was not sent`, this.#reason);
     try {
       return await this.#shell.ask(line, expected, timeoutMs);
     } catch (error) {
@@ -205,7 +206,7 @@ export class LibvirtSession implements QmpSession {
         const reason =
           this.#reason ??
           new QmpClosedError(`Session to domain "${this.domain.name}" has ended: ${error.message}`);
-        throw this.#closedDuring(`"${command}" was not answered`, reason);
+        throw closedDuring(`"${command}" was not answered`, reason);
       }
       if (!(error instanceof VirshRefusal)) throw error;
       const meaning = meaningOf(error.message);
@@ -218,7 +219,7 @@ export class LibvirtSession implements QmpSession {
         this.#end(new QmpClosedError(`libvirt has gone away (virsh says: ${error.message})`));
       }
       if (this.#reason === undefined) throw new LibvirtCommandError(command, error.message);
-      throw this.#closedDuring(`"${command}" was not answered`, this.#reason);
+      throw closedDuring(`"${command}" was not answered`, this.#reason);
     }
   }
 
@@ -249,10 +250,7 @@ export class LibvirtSession implements QmpSession {
     wanted: string | ((event: QmpEvent) => boolean),
     options: QmpWaitOptions = {},
   ): Promise<QmpEvent> {
-    const at = new Error("call site");
-    if (this.#reason !== undefined)
-      return Promise.reject(withCallSite(this.#closedDuring("an event was awaited", this.#reason), at));
-    return this.#events.wait(wanted, options.timeoutMs ?? COMMAND_TIMEOUT_MS, at);
+    return this.#events.wait(wanted, options.timeoutMs ?? COMMAND_TIMEOUT_MS);
   }
 
   /** A line of virsh that is no command to QEMU: `attach-device` and the like. @throws as `execute` does. */
@@ -279,16 +277,11 @@ export class LibvirtSession implements QmpSession {
     await this.close();
   }
 
-  #closedDuring(what: string, reason: QmpClosedError): QmpClosedError {
-    const cause = reason.cause === undefined ? {} : { cause: reason.cause };
-    return new QmpClosedError(`${reason.message} (${what})`, cause);
-  }
-
   #end(reason: QmpClosedError): void {
     if (this.#reason !== undefined) return;
     this.#reason = reason;
     this.#settleClosed(reason);
-    this.#events.rejectAll(() => this.#closedDuring("an event was awaited", reason));
+    this.#events.end(reason);
     // One without the others is no use; a virsh that was left goes on.
     void this.#endAll();
   }

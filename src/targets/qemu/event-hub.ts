@@ -1,5 +1,5 @@
 /** Hands each QMP event to those who listen for it and those who wait for it. */
-import { QmpTimeoutError, withCallSite } from "./qmp-errors.ts";
+import { closedDuring, type QmpClosedError, QmpTimeoutError, withCallSite } from "./qmp-errors.ts";
 import type { QmpEvent } from "./qmp-message.ts";
 
 interface Waiter {
@@ -13,6 +13,7 @@ export class EventHub {
   readonly #source: string;
   readonly #waiters = new Set<Waiter>();
   readonly #listeners = new Set<(event: QmpEvent) => void>();
+  #ended: QmpClosedError | undefined;
 
   /** @param source who sends the events, for messages. */
   constructor(source: string) {
@@ -30,11 +31,16 @@ export class EventHub {
   /**
    * The next event that matches.
    *
-   * @param at an `Error` that was created when the call was made.
-   * @throws {QmpTimeoutError} where none comes in `timeoutMs`; what `rejectAll` is given.
+   * @throws {QmpTimeoutError} where none comes in `timeoutMs`.
+   * @throws {QmpClosedError} where no more events come, or none until {@link end}.
    */
-  wait(wanted: string | ((event: QmpEvent) => boolean), timeoutMs: number, at: Error): Promise<QmpEvent> {
+  wait(wanted: string | ((event: QmpEvent) => boolean), timeoutMs: number): Promise<QmpEvent> {
+    const at = new Error("call site");
     return new Promise((resolve, reject) => {
+      if (this.#ended !== undefined) {
+        reject(withCallSite(closedDuring("an event was awaited", this.#ended), at));
+        return;
+      }
       const finish = (act: () => void): void => {
         clearTimeout(timer);
         this.#waiters.delete(waiter);
@@ -69,8 +75,9 @@ export class EventHub {
     }
   }
 
-  /** Rejects every wait with an error of its own. */
-  rejectAll(makeError: () => Error): void {
-    for (const waiter of this.#waiters) waiter.reject(makeError());
+  /** No more events come: rejects every wait, each with an error of its own, and every later one. */
+  end(reason: QmpClosedError): void {
+    this.#ended = reason;
+    for (const waiter of this.#waiters) waiter.reject(closedDuring("an event was awaited", reason));
   }
 }

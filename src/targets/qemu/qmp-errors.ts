@@ -80,6 +80,12 @@ export class QmpReplyError extends QmpError {
   }
 }
 
+/** The error of one call that a connection's end has met. @param what it did to the call, one clause. */
+export function closedDuring(what: string, reason: QmpClosedError): QmpClosedError {
+  const cause = reason.cause === undefined ? {} : { cause: reason.cause };
+  return new QmpClosedError(`${reason.message} (${what})`, cause);
+}
+
 /**
  * Gives `error` the stack of the place where the call was made.
  *

@@ -7,6 +7,7 @@ import { EventHub } from "./event-hub.ts";
 import { LineError, LineParser } from "./line-parser.ts";
 import type { Resumable } from "./pause-witness.ts";
 import {
+  closedDuring,
   QmpClosedError,
   QmpCommandError,
   QmpConnectError,
@@ -138,7 +139,7 @@ export class QmpClient implements QmpSession {
     const timeoutMs = options.timeoutMs ?? COMMAND_TIMEOUT_MS;
     return new Promise<T>((resolve, reject) => {
       if (this.#reason !== undefined) {
-        reject(withCallSite(this.#closedDuring(`"${command}" was not sent`, this.#reason), at));
+        reject(withCallSite(closedDuring(`"${command}" was not sent`, this.#reason), at));
         return;
       }
       const id = this.#nextId++;
@@ -172,13 +173,7 @@ export class QmpClient implements QmpSession {
     wanted: string | ((event: QmpEvent) => boolean),
     options: QmpWaitOptions = {},
   ): Promise<QmpEvent> {
-    const at = new Error("call site");
-    const timeoutMs = options.timeoutMs ?? COMMAND_TIMEOUT_MS;
-    if (this.#reason !== undefined) {
-      const reason = this.#closedDuring("an event was awaited", this.#reason);
-      return Promise.reject(withCallSite(reason, at));
-    }
-    return this.#events.wait(wanted, timeoutMs, at);
+    return this.#events.wait(wanted, options.timeoutMs ?? COMMAND_TIMEOUT_MS);
   }
 
   async close(): Promise<void> {
@@ -216,11 +211,6 @@ export class QmpClient implements QmpSession {
     await this.close();
   }
 
-  #closedDuring(what: string, reason: QmpClosedError): QmpClosedError {
-    const cause = reason.cause === undefined ? {} : { cause: reason.cause };
-    return new QmpClosedError(`${reason.message} (${what})`, cause);
-  }
-
   #greeting(timeoutMs: number): Promise<void> {
     const at = new Error("call site");
     return new Promise((resolve, reject) => {
@@ -238,7 +228,7 @@ export class QmpClient implements QmpSession {
       };
       void this.closed.then((reason) => {
         clearTimeout(timer);
-        reject(withCallSite(this.#closedDuring("no greeting had come", reason), at));
+        reject(withCallSite(closedDuring("no greeting had come", reason), at));
       });
     });
   }
@@ -297,10 +287,10 @@ export class QmpClient implements QmpSession {
     this.#reason = reason;
     this.#settleClosed(reason);
     for (const pending of this.#pending.values()) {
-      pending.reject(this.#closedDuring(`"${pending.command}" was not answered`, reason));
+      pending.reject(closedDuring(`"${pending.command}" was not answered`, reason));
     }
     this.#pending.clear();
-    this.#events.rejectAll(() => this.#closedDuring("an event was awaited", reason));
+    this.#events.end(reason);
     this.#socket.destroySoon();
   }
 }
