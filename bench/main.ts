@@ -2,6 +2,7 @@
  * `npm run bench`: prints a table, or with `--json` one document. A benchmark, not a test: a figure that is missed does
  * not make it fail.
  * `--pure`: without guests; `--service`: nothing but a service with 1,000 idle and 100 busy pretended guests;
+ * `--soak`: a service with 100 guests that change for 15 minutes; `--real-guests`: the program with 4 real ones;
  * `--inside`: with ways to keep a machine from inside; `--storm`: with a storm of uevents at the agent; `--huge`: with
  * 480 GiB plugged, which takes 9 GiB of memory; `--only NAME,…`: those parts of {@link SECTION_NAMES}.
  */
@@ -21,7 +22,7 @@ function sectionOf(name: string): SectionName {
 function chosen(): readonly SectionName[] {
   const only = process.argv.indexOf("--only");
   if (only !== -1) return (process.argv[only + 1] ?? "").split(",").map(sectionOf);
-  if (has("--service")) return ["service"];
+  for (const alone of ["service", "soak", "real-guests"] as const) if (has(`--${alone}`)) return [alone];
   return [
     "simulation",
     "pure",

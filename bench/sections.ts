@@ -5,8 +5,10 @@ import { benchHugeDimms } from "./huge-dimms.ts";
 import { benchInside } from "./inside.ts";
 import { benchHeaders, benchRangeSets } from "./pure.ts";
 import { benchRemovals } from "./removals.ts";
+import { benchRealGuests } from "./real-guests.ts";
 import { benchService } from "./service.ts";
 import { benchRules, benchSimulation } from "./simulation.ts";
+import { benchSoak } from "./soak.ts";
 import type { Measurement } from "./stats.ts";
 import { benchStorm } from "./storm.ts";
 
@@ -37,6 +39,8 @@ export const SECTION_NAMES = [
   "inside-6.1",
   "storm",
   "service",
+  "soak",
+  "real-guests",
   "huge-1",
   "huge-240",
 ] as const;
@@ -55,6 +59,8 @@ const SECTIONS: Readonly<Record<SectionName, Section>> = {
   "inside-6.1": async (log, signal) => benchInside("6.1", log, signal),
   storm: async (log) => benchStorm(log),
   service: async (log, signal) => benchService(log, signal),
+  soak: async (log, signal) => benchSoak(log, signal),
+  "real-guests": async (log, signal) => benchRealGuests(log, signal),
   // As in the RFC, and as near to its 480 DIMMs as QEMU, which has 256 slots, can come.
   "huge-1": async (log, signal) => benchHugeDimms(1, 480n << 30n, log, signal),
   "huge-240": async (log, signal) => benchHugeDimms(240, 2n << 30n, log, signal),
