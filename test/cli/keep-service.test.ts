@@ -126,19 +126,34 @@ describe("keep of a pattern", PATIENT, () => {
     expect(keep.stdout).not.toMatch(/gone/);
   });
 
-  test("is not kept from the others by a flood of events (10,000 within a second)", async () => {
+  test("is not kept from the others by a flood of events (10,000 a second for 10 s)", async () => {
     const [a, b] = [await start("a.sock"), await start("b.sock")];
     await using keep = new UnderWay("keep", target("*.sock"));
     await keep.until(/sock: accurate/, 2);
     const started = performance.now();
-    for (let sent = 0; sent < 10_000; await delay(1)) {
-      for (; sent < (performance.now() - started) * 10 && sent < 10_000; sent++) a.event("RESUME");
-      if (sent > 5000 && b.machine.dimms.length === 0) b.plug(DIMM);
+    let [plugs, described] = [0, 0];
+    for (let sent = 0; sent < 100_000; await delay(1)) {
+      // What a guest can make QEMU tell. As many as are due by now: a timer of 1 ms may come late. A machine that is busy with other things gets them later.
+      const due = Math.min(100_000, sent + 200, (performance.now() - started) * 10);
+      for (; sent < due; sent++) a.event("ACPI_DEVICE_OST");
+      if (described < plugs && b.machine.judge().outcome === "complete") described++;
+      if (described < plugs || sent < 20_000 * (plugs + 1)) continue;
+      b.plug(DIMM);
+      // The flooded one's own change is not lost among the events.
+      if (++plugs === 1) a.plug(DIMM);
     }
-    await keep.until(/b\.sock: installed: 0x/);
+    // Were it kept waiting until the flood ends, it would have none: 20 to 40 ms are usual, 1.7 s at a load of 14.
+    expect(described).toBeGreaterThanOrEqual(2);
+    await vi.waitUntil(() => [a, b].every(({ machine }) => machine.judge().outcome === "complete"), {
+      timeout: 40_000,
+    });
+    // All was read, on the connection that there was at the start, and a change after it is answered.
+    await vi.waitUntil(() => a.fake.connections.every(({ writableLength }) => writableLength === 0));
     a.plug(DIMM);
-    await keep.until(/a\.sock: installed: 0x/);
-    for (const { machine } of [a, b]) expect(machine.judge()).toMatchObject({ outcome: "complete" });
+    await keep.until(/a\.sock: installed: 0x/, 2);
+    expect(a.machine.judge()).toMatchObject({ outcome: "complete" });
+    expect(keep.stdout).not.toMatch(/failed|gone|unreachable/);
+    expect(keep.stderr).toBe("");
   });
 });
 
