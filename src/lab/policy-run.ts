@@ -41,7 +41,13 @@ export interface PolicyFigures {
   readonly accurateAfterMs: number | undefined;
 }
 
-/** What a run gave: plain values, no addresses. All times as in {@link PolicyFigures}. */
+/** Memory blocks with nothing between; numbers are the kernel's (`memory32`): addresses, divided by a block's size. */
+export interface BlockRun {
+  readonly first: number;
+  readonly count: number;
+}
+
+/** What a run gave: plain values. All times as in {@link PolicyFigures}. */
 export interface PolicyRunResult {
   readonly case: PolicyCase;
   readonly release: string;
@@ -69,8 +75,14 @@ export interface PolicyRunResult {
   readonly runMs: number;
   /** When each DIMM was plugged, and when the guest said that it had it. */
   readonly plugs: readonly { readonly at: number; readonly added: number; readonly bytes: number }[];
+  /** The blocks of each of them. */
+  readonly dimms: readonly BlockRun[];
   /** When each block had come online, in their order. */
   readonly onlineAt: readonly number[];
+  /** Which blocks those were. */
+  readonly onlineBlocks: readonly number[];
+  /** What the loaded image's header described of the added blocks, from `at` on; a block only where all of it is. */
+  readonly headers: readonly { readonly at: number; readonly described: readonly BlockRun[] }[];
   /** How finely was measured. */
   readonly resolution: Pick<Observation, "samples" | "medianGapMs" | "worstGapMs">;
   /** The whole run, span by span. */

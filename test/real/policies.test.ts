@@ -4,6 +4,8 @@ import { MeasurementError } from "../../src/lab/errors.ts";
 import { KERNEL_SUITES, type KernelSeries } from "../../src/lab/fetch/kernel.ts";
 import type { LabPolicyName } from "../../src/lab/policies/policy.ts";
 import { type PolicyRunResult, runPolicy } from "../../src/lab/policy-run.ts";
+import { policyRunsMap } from "../../src/report/page/policy-run-map.ts";
+import { missingOnMap } from "../report/page/missing-on-map.ts";
 import { type Lab, openLab } from "./lab.ts";
 
 const BLOCKS = 8;
@@ -39,7 +41,23 @@ async function run(series: (typeof SERIES)[number], policy: LabPolicyName): Prom
   expect(result.costs.hotAddMs).toBeGreaterThan(0);
   expect(result.costs.udevEventMs).toBeGreaterThan(0);
   expect(result.resolution.medianGapMs).toBeLessThan(2);
+  expectMapAsMeasured(result);
   return result;
+}
+
+/** The page's map ends with all blocks online, and lacks at each step what the run's timeline, judged apart, says. */
+function expectMapAsMeasured(result: PolicyRunResult): void {
+  const { section, leftOut } = policyRunsMap([result], () => [], result.runMs);
+  expect(leftOut).toEqual([]);
+  expect(section.regions.reduce((sum, { cells }) => sum + cells, 0)).toBe(BLOCKS);
+  const missing = missingOnMap(section, 0);
+  expect(missing.length).toBeGreaterThan(2);
+  expect(missing).toEqual(
+    missing.map(({ at }) => ({
+      at,
+      bytes: result.spans.findLast(({ start }) => start <= at)!.missingBytes,
+    })),
+  );
 }
 
 /** A reload's parts, and that each reload has a window, as long as its system call at least. */

@@ -43,7 +43,13 @@ export const RHEL7: PolicyRunResult = {
   installs: [],
   runMs: 8135.1,
   plugs: [{ at: 0, added: 67.9, bytes: 2 ** 29 }],
+  dimms: [{ first: 32, count: 4 }],
   onlineAt: [141.1],
+  onlineBlocks: [32],
+  headers: [
+    { at: -200, described: [] },
+    { at: 8135.1, described: [{ first: 32, count: 4 }] },
+  ],
   resolution: { samples: 30558, medianGapMs: 0.28, worstGapMs: 5.3 },
   spans: [{ start: 0, end: 8700, state: "accurate", missingBytes: 0 }],
   verdict: "accurate",

@@ -2,10 +2,11 @@
 import type { PhysicalRange } from "../../layout/range.ts";
 import { MeasurementError } from "../errors.ts";
 import { recognise } from "../../rules/kdump-command.ts";
-import type { PolicyFigures, PolicyRunResult } from "../policy-run.ts";
+import { RangeSet } from "../../layout/range-set.ts";
+import type { BlockRun, PolicyFigures, PolicyRunResult } from "../policy-run.ts";
 import type { MemoryEvent } from "../udev-monitor.ts";
 import type { Observation } from "../window/poll.ts";
-import { onlineBlocks, type Span, timelineOf, totalOf } from "../window/timeline.ts";
+import { describedBy, onlineBlocks, type Span, timelineOf, totalOf } from "../window/timeline.ts";
 import { measureCosts } from "./costs.ts";
 import type { Played } from "./play.ts";
 import type { LabPolicy } from "./policy.ts";
@@ -64,7 +65,13 @@ export function judgePolicy(
       added: added - from,
       bytes: Number(end - start),
     })),
+    dimms: plugs.map((range) => blocksOf(range, blockBytes)),
     onlineAt: online.map(({ at }) => at - from),
+    onlineBlocks: online.map(({ range }) => blocksOf(range, blockBytes).first),
+    headers: headersOf(observation, RangeSet.of(plugs), blockBytes).map(({ at, described }) => ({
+      at: at - from,
+      described,
+    })),
     resolution: { samples, medianGapMs, worstGapMs },
     spans: spans.map((span) => ({ ...span, start: span.start - from, end: span.end - from })),
     verdict: audit.verdict,
@@ -72,6 +79,33 @@ export function judgePolicy(
     promised,
     failures: [...wrong, ...log.failures],
   };
+}
+
+function blocksOf({ start, end }: PhysicalRange, blockBytes: number): BlockRun {
+  return { first: Number(start / BigInt(blockBytes)), count: Number((end - start) / BigInt(blockBytes)) };
+}
+
+/** What each header described of `added`, where that differs from the one before. */
+function headersOf(
+  { headers }: Observation,
+  added: RangeSet,
+  blockBytes: number,
+): PolicyRunResult["headers"] {
+  const size = BigInt(blockBytes);
+  const seen = headers.map(({ at, bytes }) => ({
+    at,
+    described: describedBy(bytes)
+      .intersect(added)
+      .ranges.map(({ start, end }) => ({
+        start: start + ((size - (start % size)) % size),
+        end: end - (end % size),
+      }))
+      .filter(({ start, end }) => start < end)
+      .map((range) => blocksOf(range, blockBytes)),
+  }));
+  return seen.filter(
+    ({ described }, i) => JSON.stringify(described) !== JSON.stringify(seen[i - 1]?.described),
+  );
 }
 
 function isThrottled({ rules }: LabPolicy): boolean {

@@ -2,7 +2,9 @@
 import type { LabRunSetting } from "../lab-run.ts";
 import { type PolicyRunReport, policyRunRows, policyRunsText } from "../policy-run.ts";
 import { labPolicy } from "../../lab/policies/policy.ts";
+import { MAX_STEPS } from "./map-steps.ts";
 import type { DistributionSection, PageModel, Section } from "./model.ts";
+import { policyRunsMap } from "./policy-run-map.ts";
 import type { PageSetting } from "./setting.ts";
 
 export function policyRunsPage(
@@ -16,6 +18,11 @@ export function policyRunsPage(
   const reactions = distribution("Reactions", "reaction", runs, ({ reactionMs }) => reactionMs);
   const pauses = distribution("Pauses", "pause", runs, ({ pauseMicroseconds }) =>
     pauseMicroseconds === undefined ? undefined : pauseMicroseconds / 1000,
+  );
+  const { section: map, leftOut } = policyRunsMap(
+    runs.map(({ result }) => result),
+    (spans) => bandOf(spans, window),
+    window,
   );
   const failures = runs.flatMap(({ result }) =>
     result.failures.map((failure) => `${result.case.policy}: ${failure}`),
@@ -32,6 +39,7 @@ export function policyRunsPage(
         intervals: bandOf(result.spans, window),
       })),
     },
+    map,
     reactions,
     pauses,
     {
@@ -68,9 +76,17 @@ export function policyRunsPage(
     command: setting.command,
     sections: sections.filter((section) => section !== undefined),
     lacking: [
+      ...(leftOut.length === 0
+        ? []
+        : [
+            [
+              `Memory map of ${leftOut.join(", ")}`,
+              `together they have more than ${MAX_STEPS.toLocaleString("en")} steps; lab run --policy NAME gives a page of one of them`,
+            ] as const,
+          ]),
       [
-        "Memory map, header before and after",
-        "a run keeps how many bytes were missing when, not at which addresses; lab run without --policy has both",
+        "Header before and after",
+        "a run keeps what the header described, not its bytes; lab run without --policy keeps both",
       ],
       ["Outcomes with intervals", "no guest panics here; lab campaign panics many"],
       ...(reactions ? [] : [["Reactions", "no policy that was run installs a header from outside"] as const]),

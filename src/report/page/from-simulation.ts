@@ -13,7 +13,8 @@ import {
 import { shareText } from "./draw-timeline.ts";
 import type { PageModel, Section, TableSection, TimelineSection } from "./model.ts";
 import type { PageSetting } from "./setting.ts";
-import { MAX_STEPS, simulationMap, type TracedRun } from "./simulation-map.ts";
+import { MAX_STEPS } from "./map-steps.ts";
+import { simulationMap, type TracedRun } from "./simulation-map.ts";
 
 /** The header that a machine of bytes had before a policy's run and after it. */
 export interface ReplayedHeaders {

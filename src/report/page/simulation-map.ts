@@ -6,12 +6,11 @@ import type { PolicyRun, TimedChange } from "../../simulation/world/run.ts";
 import { BLOCK_SIZE } from "../../simulation/dimms.ts";
 import type { Change, Condition } from "../../simulation/world/state.ts";
 import type { Interval } from "../../simulation/world/timeline.ts";
+import { fittingRuns } from "./map-steps.ts";
 import { CELL_CLASSES, type CellClass, type MapRun, type MapSection, type MapStep } from "./model.ts";
 
 /** Blocks of a map, at most: above it a cell is several. */
 const MAX_CELLS = 8192;
-/** Steps of all maps of one scenario, at most: above it policies are left out. */
-export const MAX_STEPS = 30_000;
 
 const BACKED = 1;
 const ADDED = 2;
@@ -56,7 +55,7 @@ export interface TracedRun {
  * The map of several policies' runs of one scenario.
  *
  * @param window - ms.
- * @returns names of policies that were left out because all would be more than {@link MAX_STEPS}; where nothing comes or goes no map.
+ * @returns names of policies that were left out because all would be more than may be; where nothing comes or goes no map.
  */
 export function simulationMap(
   bootBlocks: number,
@@ -68,20 +67,12 @@ export function simulationMap(
   const perCell = Math.ceil((bootBlocks + blocks) / MAX_CELLS);
   const bootCells = Math.ceil(bootBlocks / perCell);
   const hotCells = Math.ceil(blocks / perCell);
-  const maps: MapRun[] = [];
-  const leftOut: string[] = [];
-  let steps = 0;
   // What this program does is what a page is opened for; the others in their order.
   const ours = runs.filter(({ run }) => run.policy.name === "in-place");
-  for (const traced of [...ours, ...runs.filter((run) => !ours.includes(run))]) {
-    const map = mapRun(traced, { blocks, bootBlocks, bootCells, hotCells, perCell, window });
-    if (maps.length > 0 && steps + map.steps.length > MAX_STEPS) {
-      leftOut.push(map.name);
-      continue;
-    }
-    steps += map.steps.length;
-    maps.push(map);
-  }
+  const geometry = { blocks, bootBlocks, bootCells, hotCells, perCell, window };
+  const { maps, leftOut } = fittingRuns(
+    [...ours, ...runs.filter((run) => !ours.includes(run))].map((traced) => () => mapRun(traced, geometry)),
+  );
   const cellBytes = Number(BLOCK_SIZE) * perCell;
   return {
     leftOut,

@@ -5,7 +5,11 @@ import { judgePolicy } from "../../../src/lab/policies/judge.ts";
 import { parsePolicyLog } from "../../../src/lab/policies/log.ts";
 import type { Played } from "../../../src/lab/policies/play.ts";
 import { labPolicy } from "../../../src/lab/policies/policy.ts";
+import { buildCoreHeader } from "../../../src/elfcore/build.ts";
+import { encodeCoreHeader } from "../../../src/elfcore/encode.ts";
+import type { PhysicalRange } from "../../../src/layout/range.ts";
 import { RangeSet } from "../../../src/layout/range-set.ts";
+import { PAGE_OFFSET } from "../../elfcore/samples.ts";
 
 const BLOCK = 128 * 2 ** 20;
 const PAGES = 32768;
@@ -59,12 +63,27 @@ const PLAYED: Played = {
   audit: INACCURATE!,
 };
 
+/** A header that describes boot RAM and `ram`. */
+function header(...ram: readonly PhysicalRange[]): Uint8Array {
+  return encodeCoreHeader(
+    buildCoreHeader({
+      cpuNotes: [{ paddr: 0x1000n, size: 368n }],
+      vmcoreinfo: { paddr: 0x2000n, size: 4096n },
+      kernelText: { paddr: 0x100_0000n, vaddr: 0xffff_ffff_8100_0000n, size: 0x100_0000n },
+      ram: [{ start: 0x10_0000n, end: 1n << 30n }, ...ram],
+      pageOffset: PAGE_OFFSET,
+    }),
+  );
+}
+
 describe("a run's result", () => {
   test("has all times from the first plug on", () => {
     const result = judgePolicy(labPolicy("none"), PLAYED);
     expect(result).toMatchObject({
       onlineAt: [150, 200],
       plugs: [{ at: 0, added: 100, bytes: 2 * BLOCK }],
+      dimms: [{ first: 32, count: 2 }],
+      onlineBlocks: [33, 32],
       runMs: 400,
       failures: [],
     });
@@ -80,6 +99,26 @@ describe("a run's result", () => {
       missingByteSeconds: BLOCK * 0.05 + 2 * BLOCK * 0.1,
       accurateAfterMs: undefined,
     });
+  });
+
+  test("has the added blocks that each header described, where that changed", () => {
+    const [start, middle] = [32n * BigInt(BLOCK), 33n * BigInt(BLOCK)];
+    const headers = [
+      { at: 900, bytes: header() },
+      { at: 1210, bytes: header({ start, end: middle }) },
+      { at: 1220, bytes: header({ start, end: middle }) },
+      // The second block only in part.
+      { at: 1230, bytes: header({ start, end: middle + 4096n }) },
+      { at: 1240, bytes: header({ start, end: middle + BigInt(BLOCK) }) },
+      { at: 1250, bytes: header().subarray(0, 70) },
+    ];
+    const observation = { ...PLAYED.observation, headers };
+    expect(judgePolicy(labPolicy("none"), { ...PLAYED, observation }).headers).toEqual([
+      { at: -100, described: [] },
+      { at: 210, described: [{ first: 32, count: 1 }] },
+      { at: 240, described: [{ first: 32, count: 2 }] },
+      { at: 250, described: [] },
+    ]);
   });
 
   test("is a failure where the audit at the end is not what the policy promises", () => {

@@ -139,7 +139,7 @@ describe("the page of policies in real guests", () => {
   test("says what it has no data for where nothing was installed", () => {
     const { lacking } = policyRunsPage(PAGE, RAN, [{ result: run }]);
     expect(lacking.map(([what]) => what)).toEqual([
-      "Memory map, header before and after",
+      "Header before and after",
       "Outcomes with intervals",
       "Reactions",
       "Pauses",
