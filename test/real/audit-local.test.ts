@@ -1,4 +1,7 @@
 /** `audit local` inside real guests, beside `audit qmp:` of the same guest at the same moment from outside. */
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { unloadCommand, waitUntilOnline } from "../../src/lab/guest-actions.ts";
 import type { LabGuest } from "../../src/lab/guest.ts";
@@ -9,10 +12,13 @@ import { QemuGuest } from "../../src/targets/qemu/guest.ts";
 import { type CliJson, cliJson, fieldsOf } from "./cli.ts";
 import { FULL_LOAD } from "./full-load.ts";
 import { openLab } from "./lab.ts";
+import { parseReport, readReport, type ReportPage } from "./report-page.ts";
 
 const DIMM = 1n << 30n;
 const LIMIT_MS = 240_000;
 const NOBODY = 65_534;
+/** In the guest. */
+const GUEST_PAGE = "/tmp/page.html";
 const LOCKDOWN = "/sys/kernel/security/lockdown";
 
 async function run(guest: LabGuest, argv: readonly string[]): Promise<CliJson> {
@@ -22,8 +28,8 @@ async function run(guest: LabGuest, argv: readonly string[]): Promise<CliJson> {
   return { code: status, json: fieldsOf(json), stderr: text(stderr) };
 }
 
-const inside = async (guest: LabGuest): Promise<CliJson> =>
-  await run(guest, [GUEST_KDUMP_HOTPLUG, "audit", "local", "--json"]);
+const inside = async (guest: LabGuest, more: readonly string[] = []): Promise<CliJson> =>
+  await run(guest, [GUEST_KDUMP_HOTPLUG, "audit", "local", "--json", ...more]);
 
 /** What both sides can say. */
 function inCommon({ code, json }: CliJson): unknown {
@@ -34,12 +40,59 @@ function inCommon({ code, json }: CliJson): unknown {
 }
 
 /** Audits from inside and from outside, and checks that both say the same. */
-async function both(guest: LabGuest): Promise<CliJson> {
-  const told = await inside(guest);
-  const seen = await cliJson("audit", `qmp:${guest.qmpPath}`);
-  expect.soft(told.stderr).toBe("");
+async function both(
+  guest: LabGuest,
+  moreInside: readonly string[] = [],
+  moreOutside: readonly string[] = [],
+): Promise<CliJson> {
+  const told = await inside(guest, moreInside);
+  const seen = await cliJson("audit", `qmp:${guest.qmpPath}`, ...moreOutside);
+  expect.soft(told.stderr).toBe(moreInside.includes("--report") ? `Wrote ${GUEST_PAGE}\n` : "");
   expect(inCommon(told)).toEqual(inCommon(seen));
   return told;
+}
+
+/** The same, and each side's page is held against what its JSON says. */
+async function bothWithPages(guest: LabGuest): Promise<CliJson> {
+  const directory = await mkdtemp(join(tmpdir(), "kdh-pages-"));
+  try {
+    const [page, target] = [join(directory, "page.html"), `qmp:${guest.qmpPath}`];
+    const told = await both(guest, ["--report", GUEST_PAGE], ["--report", page]);
+    const fromOutside = await readReport(page);
+    const copied = await runProgram(guest.agent, ["cat", GUEST_PAGE], LIMIT_MS);
+    const fromInside = await parseReport(text(copied.stdout));
+    expectPage(fromOutside, target, told.json, "there, not described: a dump would lack it");
+    expectPage(fromInside, "local", told.json, "online, not described: a dump would lack it");
+    expect(fromInside.sections.get("What the capture kernel would be told")).toEqual(
+      fromOutside.sections.get("What the capture kernel would be told"),
+    );
+    // QEMU's own devices are seen from outside alone.
+    expect(fromOutside.sections.get("Memory devices")?.rows[1]).toContain("✗ missing from the header");
+    return told;
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+/** A page of a guest whose header lacks one DIMM. @param words for what is missing. */
+function expectPage(page: ReportPage, target: string, json: CliJson["json"], words: string): void {
+  const { verdict, reason } = json;
+  expect(page.title).toBe(`Audit of ${target}`);
+  expect(page.lead.tone).toBe("bad");
+  expect(page.lead.text).toBe(
+    `✗ ${String(verdict)}: ${String(reason)}`.replace(
+      "keep local",
+      target === "local" ? "keep local" : "keep",
+    ),
+  );
+  const map = page.sections.get("Physical memory");
+  expect(map?.missing).toBe("1 GiB");
+  expect(map?.rows.find(([, what]) => what === words)?.[2]).toBe("1 GiB");
+  expect(page.sections.get("The core header before and after")?.text).toMatch(
+    /Nothing was written: this is what kdump-hotplug keep would change\. .* [1-9]\d* added/,
+  );
+  const headers = fieldsOf(json["image"])["programHeaders"];
+  expect(page.sections.get("What the capture kernel would be told")?.rows).toHaveLength(1 + Number(headers));
 }
 
 /** After the load it is accurate; with a DIMM more it is not, and says what is missing. @returns the first answer. */
@@ -57,7 +110,7 @@ async function loadedThenGrown(guest: LabGuest): Promise<CliJson> {
   const dimm = await others.plugDimm({ size: DIMM });
   const range = { start: dimm.address, end: dimm.address + DIMM };
   await waitUntilOnline(guest.agent, [range]);
-  expect(await both(guest)).toMatchObject({
+  expect(await bothWithPages(guest)).toMatchObject({
     code: 1,
     json: {
       verdict: "inaccurate",

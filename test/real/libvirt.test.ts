@@ -20,6 +20,7 @@ import { openLibvirtMachine } from "../../src/targets/libvirt/machine.ts";
 import type { QemuMachine } from "../../src/targets/qemu/machine.ts";
 import { type CliResult, type CliRun, expectOneSentence, startCli } from "./cli.ts";
 import { openLab } from "./lab.ts";
+import { readReport } from "./report-page.ts";
 import { type DomainOptions, type LibvirtGuest, LibvirtHost } from "./libvirt-host.ts";
 
 const lab = await openLab("guests of libvirt's", "6.1", { libvirt: true });
@@ -92,6 +93,22 @@ class Keeping {
       throw new Error(`After ${this.#text.slice(-2000)}`, { cause: error });
     });
   }
+}
+
+/** Audits it, and holds the page against what is said on stdout. @param missing what was attached and not described yet. */
+async function expectPageOf(target: string, missing: string): Promise<void> {
+  const path = host.path("audit.html");
+  const { code, stdout, stderr } = await run("audit", target, "--report", path);
+  expect({ code, stderr }).toEqual({ code: 1, stderr: `Wrote ${path}\n` });
+  const { title, lead, sections } = await readReport(path);
+  expect(title).toBe(`Audit of ${target}`);
+  expect(lead.tone).toBe("bad");
+  expect(stdout.replaceAll(/\s+/g, " ")).toContain(lead.text.replace(/^✗ inaccurate: /, "inaccurate "));
+  expect(sections.get("Physical memory")?.missing).toBe(missing);
+  expect(sections.get("Memory devices")?.rows.slice(1)).toEqual([
+    ["dimm0", "dimm", expect.stringMatching(/^0x[0-9a-f]+-0x[0-9a-f]+ /), "✗ missing from the header"],
+  ]);
+  expect(sections.get("The core header before and after")?.text).toContain("Nothing was written");
 }
 
 /** Those that a test which fails has not ended. */
@@ -208,6 +225,7 @@ describe.skipIf(!lab)("a domain with shared RAM", () => {
     expectOneSentence(await run("audit", target), 3);
     await host.startDaemon();
     await guest.attachDimm(128);
+    await expectPageOf(target, "128 MiB");
     const again = await run("keep", "--once", target);
     expect.soft(again.stderr).toBe("");
     expect(again.code).toBe(0);
