@@ -8,9 +8,10 @@ import { bootFresh, SavedGuest } from "../../src/lab/campaign/guests.ts";
 import type { TrialPlan } from "../../src/lab/campaign/plan.ts";
 import { runTrial, type TrialResult } from "../../src/lab/campaign/trial.ts";
 import { type KeepingName, keepingWay } from "../../src/lab/campaign/ways.ts";
-import { readResults } from "../../src/lab/campaign/results.ts";
+import { readResults, type TrialRecord } from "../../src/lab/campaign/results.ts";
 import { cli, startCli } from "./cli.ts";
 import { openLab } from "./lab.ts";
+import { readReport, type ReportPage } from "./report-page.ts";
 
 const lab = await openLab("a campaign on Linux 6.1");
 const READY = {
@@ -140,15 +141,18 @@ describe.skipIf(!lab)("a trial on Linux 6.1, from a saved guest", () => {
 });
 
 test.skipIf(!lab)(
-  "a campaign that is interrupted goes on where it stopped, and leaves no guest",
+  "a matrix that is interrupted goes on where it stopped, leaves no guest, and makes a page of all of it",
   async () => {
     const directory = await mkdtemp(join(tmpdir(), "kdh-campaign-"));
     try {
       const out = join(directory, "results.jsonl");
-      const args = ["lab", "campaign", "--trials", "2", "--fresh-every", "0", "--jobs", "1", "--out", out];
+      const report = join(directory, "matrix.html");
+      const cells = ["--kernel", "6.1", "--load", "kexec_file_load", "--change", "one-dimm"];
+      const ways = ["--way", "nothing", "--way", "in-place"];
+      const args = ["lab", "matrix", ...cells, ...ways, "--jobs", "1", "--out", out, "--report", report];
       // Where the system has a large enough /dev/shm, RAM would lie there.
       const env = { TMPDIR: directory };
-      const first = startCli([...args, "--way", "plug"], 90_000, env);
+      const first = startCli(args, 90_000, env);
       const deadline = performance.now() + 80_000;
       while ((await readFile(out, "utf8").catch(() => "")).split("\n").length < 3) {
         expect(performance.now()).toBeLessThan(deadline);
@@ -157,15 +161,44 @@ test.skipIf(!lab)(
       first.child.kill("SIGINT");
       expect((await first.result).code).toBe(130);
       expect((await readResults(out))?.trials).toHaveLength(1);
-      expect((await readdir(directory)).filter((name) => name.startsWith("kdump-hotplug-lab-"))).toEqual([]);
+      // No guest, no page, nothing half written.
+      expect((await readdir(directory)).toSorted()).toEqual(["results.jsonl", "results.jsonl.failed"]);
 
-      const second = await startCli([...args, "--way", "plug"], 90_000, env).result;
+      const second = await startCli(args, 90_000, env).result;
       expect.soft(second.code, second.stderr).toBe(0);
       expect(second.stderr).toContain("has 1 trials already; 1 are left");
-      expect((await readResults(out))?.trials.map(({ index }) => index)).toEqual([0, 1]);
-      expect((await cli("lab", "merge", out)).stdout).toContain("2 panics, seed 1");
+      const { trials } = (await readResults(out))!;
+      expect(trials.map(({ way, outcome }) => [way, outcome])).toEqual([
+        ["nothing", "incomplete"],
+        ["in-place", "complete"],
+      ]);
+      const merged = (await cli("lab", "merge", out)).stdout;
+      expect(merged).toMatch(/^ *6\.1 +kexec_file_load +one-dimm +INCOMPLETE +complete$/m);
+      expectPageOfMatrix(await readReport(report), trials);
     } finally {
       await rm(directory, { recursive: true, force: true });
     }
   },
 );
+
+function expectPageOfMatrix({ title, lead, sections }: ReportPage, trials: readonly TrialRecord[]): void {
+  expect(title).toBe("Matrix: 2 panics of real guests");
+  expect(lead).toEqual({
+    tone: "good",
+    text: "✓ 1 of 1 panics under the ways with which we promise a complete dump (in-place, plug) gave one.",
+  });
+  expect(sections.get("Every kernel, system call and change")?.rows.map((row) => row.join(" "))).toEqual([
+    "kernel loaded by change nothing in-place",
+    "6.1 kexec_file_load one-dimm ! INCOMPLETE ✓ complete",
+  ]);
+  const [lost, kept] = trials;
+  expect(lost!.missing.map(({ bytes }) => Number(bytes))).toEqual([2 ** 30]);
+  const map = sections.get("Memory that dumps lacked or claimed, panic by panic");
+  expect(map?.missing).toBe("1 GiB");
+  expect(map?.text).toContain(`panic of ${lost!.id}: incomplete`);
+  expect(map?.text).toContain(lost!.missing[0]!.start);
+  expect(sections.get("Panics that gave no complete dump")?.rows.slice(1)).toEqual([
+    [lost!.id, "! incomplete", expect.any(String), lost!.reasons.join("; "), lost!.repeat],
+  ]);
+  expect(sections.get("What was run")?.text).toContain(kept!.release);
+}
