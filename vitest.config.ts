@@ -5,6 +5,7 @@ import { defineConfig, type ViteUserConfig } from "vitest/config";
 /** Tests in which time matters: one guest at a time, or two cores are not enough for it. */
 const ALONE = [
   "campaign",
+  "documented-lab",
   "keep",
   "lab-interrupt",
   "loaded-image",
@@ -56,7 +57,8 @@ const config: ViteUserConfig = defineConfig({
         test: { ...REAL, name: "real", include: ["test/real/**/*.test.ts"], exclude: ALONE },
       },
       {
-        test: { ...REAL, name: "real-alone", include: ALONE, fileParallelism: false },
+        // Three runs of the lab that only wait for their guests keep two processors busy (documented-lab).
+        test: { ...REAL, name: "real-alone", include: ALONE, fileParallelism: false, maxConcurrency: 3 },
       },
     ],
   },

@@ -1,6 +1,6 @@
 /**
- * Every command line of the documents is run, or, where it needs what a unit test has not, at least understood by the
- * program: then a test that runs its like is named.
+ * Every command line of the documents is run: here, on stand-ins, or where it needs a real kernel by the test that
+ * in-guests.ts names. Here those are only held against what the program understands.
  */
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
@@ -12,23 +12,19 @@ import { UnderWay } from "../cli/under-way.ts";
 import { argumentsOf, type CommandLine, commandLinesOf, namedCommandsOf, wordsOf } from "./command-lines.ts";
 import { commandTree, parse, problemOfPart } from "./command-tree.ts";
 import { codeBlocksOf, documents, ROOT } from "./documents.ts";
+import { inGuests, linesForTest, programLinesOf } from "./in-guests.ts";
 import { StandIns } from "./stand-ins.ts";
 
 /** The reference has no command lines, but their forms, which come from the program. */
 const all = (await documents()).filter(({ path }) => !path.startsWith("docs/reference/"));
-const lines = all.flatMap(commandLinesOf);
-const programs = lines.filter((line) => argumentsOf(line) !== undefined);
-const others = lines.filter((line) => argumentsOf(line) === undefined);
-
-/** Command lines that are only parsed here: why, and who runs their like. */
-const ONLY_PARSED: readonly { readonly begins: string; readonly why: string; readonly runBy: string }[] = [
-  { begins: "lab fetch", why: "fetches packages", runBy: "test/run.mjs" },
-  { begins: "lab run --policy", why: "boots guests", runBy: "test/real/policies.test.ts" },
-  { begins: "lab run", why: "boots guests", runBy: "test/real/chain.test.ts" },
-  { begins: "lab campaign", why: "boots guests", runBy: "test/real/campaign.test.ts" },
-  { begins: "lab matrix", why: "boots guests", runBy: "test/real/campaign.test.ts" },
-  { begins: "keep local", why: "would load a capture kernel here", runBy: "test/real/keep-local.test.ts" },
-  { begins: "load local", why: "would load a capture kernel here", runBy: "test/real/keep-local.test.ts" },
+const programs = programLinesOf(all);
+const others = [
+  ...new Map(
+    all
+      .flatMap(commandLinesOf)
+      .filter((line) => argumentsOf(line) === undefined)
+      .map((line) => [line.words.join("\0"), line]),
+  ).values(),
 ];
 
 /** Exit codes with which a command may end; 0 and 1 where nothing is said. */
@@ -39,11 +35,6 @@ const CODES: readonly { readonly begins: string; readonly codes: readonly number
     { begins: "audit --nagios", codes: [1], why: "a dump would lack memory: WARNING" },
     { begins: "journal", codes: [0, 1, 3], why: "nobody watched at the time that the document names" },
   ];
-
-function onlyParsed(args: readonly string[]): (typeof ONLY_PARSED)[number] | undefined {
-  if (args.includes("--help") || args.includes("--install") || args.includes("--uninstall")) return undefined;
-  return ONLY_PARSED.find(({ begins }) => args.join(" ").startsWith(begins));
-}
 
 let standIns: StandIns;
 beforeAll(async () => {
@@ -63,9 +54,8 @@ async function scenarioOf(path: string): Promise<string | undefined> {
   return block && (await standIns.scenario(block));
 }
 
-function once(found: readonly CommandLine[]): readonly (readonly [string, string, CommandLine])[] {
-  const seen = new Map(found.map((line) => [line.words.join("\0"), line] as const));
-  return [...seen.values()].map((line) => [line.text, line.path, line] as const);
+function titled(found: readonly CommandLine[]): readonly (readonly [string, string, CommandLine])[] {
+  return found.map((line) => [line.text, line.path, line] as const);
 }
 
 test("the documents show commands", () => {
@@ -74,7 +64,7 @@ test("the documents show commands", () => {
 });
 
 describe("what is shown is run", { timeout: 120_000 }, () => {
-  test.each(once(programs.filter((line) => onlyParsed(argumentsOf(line)!) === undefined)))(
+  test.each(titled(programs.filter((line) => inGuests(argumentsOf(line)!) === undefined)))(
     "%s (%s)",
     async (_text, path, line) => {
       const given = argumentsOf(line)!;
@@ -108,14 +98,15 @@ function codesOf(given: readonly string[], args: readonly string[]): readonly nu
   return told?.codes ?? (args.length === 0 ? [0, 2] : [0, 1]);
 }
 
-describe("what cannot be run here is understood, and run elsewhere", () => {
-  test.each(once(programs.filter((line) => onlyParsed(argumentsOf(line)!) !== undefined)))(
+describe("what needs a real kernel is understood, and run by a test that has one", () => {
+  test.each(titled(programs.filter((line) => inGuests(argumentsOf(line)!) !== undefined)))(
     "%s (%s)",
     async (_text, _path, line) => {
       const args = argumentsOf(line)!;
       await parse(args);
-      const { runBy } = onlyParsed(args)!;
-      expect(await stat(join(ROOT, runBy))).toBeTruthy();
+      const { runBy } = inGuests(args)!;
+      expect(await linesForTest(join(ROOT, runBy))).toContainEqual(args);
+      expect(await read(runBy)).toContain("await linesForTest(import.meta.filename)");
     },
   );
 });
@@ -132,7 +123,7 @@ describe("commands that are named in a sentence exist, with their options", () =
 });
 
 describe("commands of the checkout exist", () => {
-  test.each(once(others))("%s (%s)", async (_text, _path, line) => {
+  test.each(titled(others))("%s (%s)", async (_text, _path, line) => {
     expect(await problemOf(line)).toBeUndefined();
   });
 });

@@ -28,17 +28,19 @@ export interface CliRun {
   readonly result: Promise<CliResult>;
 }
 
-/** Starts `kdump-hotplug ARGS`. */
+/** Starts `kdump-hotplug ARGS`. @param cwd where; here unless told. */
 export function startCli(
   args: readonly string[],
   limitMs: number = LIMIT_MS,
   env: Readonly<Record<string, string>> = {},
+  cwd?: string,
 ): CliRun {
   if (!existsSync(MAIN)) throw new Error(`There is no ${MAIN}: run "npm run build" first`);
   const started = performance.now();
   const child = spawn(process.execPath, [MAIN, ...args], {
     stdio: ["ignore", "pipe", "pipe"],
     env: { ...process.env, ...env },
+    cwd,
   });
   let stdout = "";
   let stderr = "";

@@ -26,7 +26,8 @@ import { QemuMachine } from "../../src/targets/qemu/machine.ts";
 import { plugCpu } from "../../src/targets/qemu/plug.ts";
 import { nodeSha256 } from "../../src/targets/sha256.ts";
 import { fieldsOf } from "./cli.ts";
-import { FULL_LOAD } from "./full-load.ts";
+import { linesForTest } from "../docs/in-guests.ts";
+import { configureLikeDebian, FULL_LOAD } from "./full-load.ts";
 import { type Lab, openLab } from "./lab.ts";
 
 const GIB = 1n << 30n;
@@ -141,6 +142,31 @@ async function run(guest: LabGuest, ...args: readonly string[]): Promise<Fields>
   return fieldsOf(JSON.parse(text(stdout)));
 }
 
+/** Runs a line of a document's, as it stands there. */
+async function literally(
+  guest: LabGuest,
+  line: readonly string[],
+): Promise<{ readonly status: number; readonly stdout: string; readonly stderr: string }> {
+  const { status, stdout, stderr } = await runProgram(guest.agent, [GUEST_KDUMP_HOTPLUG, ...line], LIMIT_MS);
+  return { status, stdout: text(stdout), stderr: text(stderr) };
+}
+
+/** What documents show to be run in a machine like this, by what it does. */
+const lines = await linesForTest(import.meta.filename);
+const documented = {
+  loads: lines.filter(([command]) => command === "load"),
+  keepers: lines.filter(
+    (line) => line[0] === "keep" && !line.includes("--once") && !line.includes("--dry-run"),
+  ),
+  looks: lines.filter((line) => line.includes("--dry-run")),
+  repairs: lines.filter((line) => line.includes("--once") && !line.includes("--dry-run")),
+};
+test("the documents show lines of each kind, and none of another", () => {
+  const kinds = Object.values(documented);
+  for (const kind of kinds) expect(kind).not.toEqual([]);
+  expect(kinds.flat()).toHaveLength(lines.length);
+});
+
 /** It takes a guest on TCG some minutes: other pairs are panicked in campaigns (`lab campaign --way re-arm`). */
 const CASES: readonly (readonly [KernelSeries, LoadCall])[] = [["5.10", "kexec_load"]];
 
@@ -198,7 +224,7 @@ describe("Linux 6.12, which keeps the header of kexec_file_load itself", () => {
 
 describe("Linux 6.1", () => {
   test.skipIf(!labs.has("6.1"))(
-    "is loaded in full where it hides what a re-arm needs, loaded with room, and kept after kill -9",
+    "is loaded in full where it hides what a re-arm needs, and by the documents' own lines loaded with room, and kept after kill -9",
     async () => {
       await using guest = await labs.get("6.1")!.bootLoaded({ ramMiB: 1536, load: "kexec_file_load" });
       await using kept = await Kept.of(guest);
@@ -210,18 +236,41 @@ describe("Linux 6.1", () => {
       expect((await kept.seen()).verdict).toBe("accurate");
       await guest.agent.output("echo 0 > /proc/sys/kernel/kptr_restrict");
 
-      const loaded = await run(guest, "load", ...FULL_LOAD);
-      expect(loaded).toMatchObject({ verdict: "accurate", drawback: null, widened: { way: "re-arm" } });
+      await configureLikeDebian(guest.agent);
+      for (const line of documented.loads) {
+        const { status, stdout, stderr } = await literally(guest, line);
+        expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+        expect(stdout).toMatch(
+          /^local: loaded \(kdump-tools .*\n +re-armed: .*: the header has room to grow\n/,
+        );
+        expect(stdout).toMatch(/\nlocal: accurate\n/);
+        expect(stdout).not.toMatch(/^ +but /m);
+      }
       expect((await kept.seen()).image!.headerCapacity).toBeGreaterThan(ROOM_FOR_RANGES * 56);
 
-      const agent = await startAgent(kept);
-      const dimm = await kept.plug("second");
-      await agent.signal("KILL");
-      await agent.end(LIMIT_MS);
-      expect(["accurate", "inaccurate"]).toContain((await kept.seen()).verdict);
-      expect(await run(guest, "keep", "local", "--once")).toMatchObject({ verdict: "accurate" });
-      expect((await kept.seen()).verdict).toBe("accurate");
-      await dumped(kept, dimm);
+      const dimms: PhysicalRange[] = [];
+      for (const [i, line] of documented.keepers.entries()) {
+        const agent = await GuestProcess.start(guest.agent, [GUEST_KDUMP_HOTPLUG, ...line]);
+        await agent.printed(/accurate/, LIMIT_MS);
+        dimms.push(await kept.plug(`documented${i}`));
+        await agent.signal("KILL");
+        expect((await agent.end(LIMIT_MS)).status).toBe(128 + 9);
+        expect(["accurate", "inaccurate"]).toContain((await kept.seen()).verdict);
+      }
+      for (const line of documented.looks) {
+        const before = await kept.seen();
+        const { status, stdout, stderr } = await literally(guest, line);
+        expect({ status, stderr }).toEqual({ status: before.verdict === "accurate" ? 0 : 1, stderr: "" });
+        expect(stdout).toMatch(/^  would /m);
+        expect((await kept.seen()).image!.header).toEqual(before.image!.header);
+      }
+      for (const line of documented.repairs) {
+        const { status, stdout, stderr } = await literally(guest, line);
+        expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+        expect(stdout).toMatch(/^local: accurate\n/m);
+        expect((await kept.seen()).verdict).toBe("accurate");
+      }
+      await dumped(kept, dimms.at(-1)!);
     },
   );
 });

@@ -45,6 +45,14 @@ export class Lab {
   }
 }
 
+/** What a lab is to have beside a kernel. */
+interface LabWishes {
+  readonly udev?: UdevSuite;
+  readonly tools?: boolean;
+  readonly node?: boolean;
+  readonly libvirt?: boolean;
+}
+
 /**
  * The lab with `kernel`, or undefined where supplies are missing; which ones is printed then.
  *
@@ -55,29 +63,20 @@ export class Lab {
 export async function openLab(
   what: string,
   kernel = "6.1",
-  {
-    udev,
-    tools,
-    node,
-    libvirt,
-  }: {
-    readonly udev?: UdevSuite;
-    readonly tools?: boolean;
-    readonly node?: boolean;
-    readonly libvirt?: boolean;
-  } = {},
+  wishes: LabWishes = {},
 ): Promise<Lab | undefined> {
+  const supplies = await findSupplies(what, kernel, wishes);
+  return supplies && new Lab(await buildParts(supplies, new AcceleratorChoice()), supplies);
+}
+
+/** What a lab with `kernel` is made of, or undefined as with {@link openLab}. */
+export async function findSupplies(
+  what: string,
+  kernel: string,
+  wishes: LabWishes,
+): Promise<LabSupplies | undefined> {
   try {
-    const supplies = await supply({
-      kernel,
-      udev,
-      tools,
-      node,
-      libvirt,
-      install: false,
-      log: () => undefined,
-    });
-    return new Lab(await buildParts(supplies, new AcceleratorChoice()), supplies);
+    return await supply({ kernel, ...wishes, install: false, log: () => undefined });
   } catch (error) {
     // Only what is missing here is a reason to skip; after `lab fetch` got everything, nothing is.
     if (!(error instanceof SupplyError) || process.env["KDUMP_HOTPLUG_LAB"] === "required") throw error;
