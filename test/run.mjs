@@ -10,35 +10,45 @@ import { join } from "node:path";
 const counts = { passed: 0, failed: 0, skipped: 0 };
 const notes = [];
 const work = mkdtempSync(join(tmpdir(), "kdump-hotplug-test-"));
-let current;
+/** Those that run, each with what it has said so far where that is not passed on. */
+const children = new Set();
 /** The signal that ended it all: no further step is begun. */
 const stop = { signal: "" };
 for (const name of ["SIGINT", "SIGTERM"]) {
   process.on(name, () => {
     stop.signal ||= name;
-    if (current?.exitCode === null && current.pid !== undefined) current.kill(name);
+    for (const child of children) child.kill(name);
   });
 }
 
-/** Runs a command to its end with its output passed on; its exit status, and what it said on stderr. */
-async function run(command, args, env = {}) {
+/**
+ * Runs a command to its end; its exit status, and what it said on stderr. Its output is passed on, or, where it runs
+ * beside others (`apart`), when it has ended.
+ */
+async function run(command, args, { env = {}, apart = false } = {}) {
   if (stop.signal) return { status: 128, said: "" };
-  console.log(`\n$ ${command} ${args.join(" ")}`);
+  const title = `\n$ ${command} ${args.join(" ")}`;
+  if (!apart) console.log(title);
   const started = performance.now();
   const child = spawn(command, args, {
-    stdio: ["ignore", "inherit", "pipe"],
+    stdio: ["ignore", apart ? "pipe" : "inherit", "pipe"],
     env: { ...process.env, ...env },
   });
-  current = child;
+  children.add(child);
   let said = "";
+  let kept = "";
+  child.stdout?.on("data", (bytes) => (kept += bytes.toString()));
   child.stderr.on("data", (bytes) => {
-    process.stderr.write(bytes);
+    if (apart) kept += bytes.toString();
+    else process.stderr.write(bytes);
     said = (said + bytes.toString()).slice(-10_000);
   });
   const status = await new Promise((resolve) => {
     child.on("error", () => resolve(127));
     child.on("close", (code, signal) => resolve(signal ? 128 : code));
   });
+  children.delete(child);
+  if (apart) console.log(`${title}\n${kept.trimEnd()}`);
   console.log(`(${((performance.now() - started) / 1000).toFixed(1)} s)`);
   return { status, said };
 }
@@ -57,7 +67,7 @@ async function vitest(projects, env, ...more) {
   const reporters = ["--reporter=default", "--reporter=json", `--outputFile.json=${file}`];
   const chosen = projects.flatMap((name) => ["--project", name]);
   const args = ["--no-install", "vitest", "run", ...chosen, ...more, ...reporters];
-  const { status } = await run("npx", args, env);
+  const { status } = await run("npx", args, { env });
   let report;
   try {
     report = JSON.parse(readFileSync(file, "utf8"));
@@ -78,9 +88,10 @@ async function vitest(projects, env, ...more) {
     count(false, `${project} tests: vitest ended with status ${status}`);
 }
 
-for (const check of ["typecheck", "lint", "format:check"]) {
-  count((await run("npm", ["run", "--silent", check])).status === 0, `npm run ${check}`);
-}
+const checks = ["typecheck", "lint", "format:check"].map(async (check) => {
+  count((await run("npm", ["run", "--silent", check], { apart: true })).status === 0, `npm run ${check}`);
+});
+await Promise.all(checks);
 
 // Pages are looked at in Debian's Chromium, man pages and completion by those who read them: a machine that cannot have
 // one skips that, and says why.
@@ -96,11 +107,14 @@ const missing = Object.entries(WANTED).flatMap(([path, name]) => (existsSync(pat
 if (missing.length > 0 && process.getuid?.() === 0) {
   const args = ["install", "--yes", "--no-install-recommends", ...missing];
   const env = { DEBIAN_FRONTEND: "noninteractive" };
-  const installed = await run("apt-get", args, env);
+  const installed = await run("apt-get", args, { env });
   // A list of packages that is too old names versions that are gone.
   if (installed.status !== 0 && (await run("apt-get", ["update"])).status === 0)
-    await run("apt-get", args, env);
+    await run("apt-get", args, { env });
 }
+
+// The supplies of the lab come over the network and are unpacked while the tests without QEMU run.
+const fetching = run(process.execPath, ["dist/cli/main.js", "lab", "fetch"], { apart: true });
 
 // Together: many of these wait for a clock or for a process, and another file has the processor meanwhile.
 await vitest(["unit", "program"], {}, `--maxWorkers=${availableParallelism() + 1}`);
@@ -114,7 +128,7 @@ if (existsSync(CHROMIUM)) {
 }
 
 // The supplies of the lab: a machine that cannot have them skips the real kernels, and says which are missing.
-const fetched = await run(process.execPath, ["dist/cli/main.js", "lab", "fetch"]);
+const fetched = await fetching;
 const lacking = /^The lab lacks:\n(?: .*\n?)+/m.exec(fetched.said)?.[0].trimEnd();
 if (stop.signal) {
   notes.push(`Stopped by ${stop.signal}: what came after it was not run`);
