@@ -2,7 +2,7 @@
 # Both install what they need: npm packages by the lock file here, QEMU and kernels by `lab run` itself.
 
 .DELETE_ON_ERROR:
-.PHONY: demo test build deb release clean
+.PHONY: demo test build deb release clean node
 
 demo: build
 	node dist/cli/main.js lab run $(ARGS)
@@ -22,10 +22,15 @@ release: node_modules/.package-lock.json
 	node scripts/release.mjs $(OUT)
 
 # npm writes this file last: it is newer than the lock file only after a whole installation.
-node_modules/.package-lock.json: package.json package-lock.json
-	@command -v npm >/dev/null || { echo 'npm was not found: install Node 20.19 or newer with npm (Debian 13: apt-get install nodejs npm)' >&2; exit 2; }
+node_modules/.package-lock.json: package.json package-lock.json | node
 	npm ci
 	@touch $@
+
+# An older Node would install everything, with warnings, and fail in the middle of the build.
+NODE_WANTED = Node 20.19 or newer with npm is needed: on Debian 13 apt-get install nodejs npm gives it; Debian 12 has Node 18, so take it from nodejs.org there
+node:
+	@for program in node npm; do command -v $$program >/dev/null || { echo "$$program was not found. $(NODE_WANTED)" >&2; exit 2; }; done
+	@node -e 'const [major, minor] = process.versions.node.split(".").map(Number); process.exit(major > 20 || (major === 20 && minor >= 19) ? 0 : 1)' || { echo "This is Node $$(node --version). $(NODE_WANTED)" >&2; exit 2; }
 
 clean:
 	rm -rf dist node_modules
