@@ -98,6 +98,8 @@ export class PrivateApt {
   /** Reads the archive's lists. A part that cannot be read is logged, and is the reason given when a package is missing. */
   async update(): Promise<void> {
     const { label, log } = this.#options;
+    // The longest that a first run is silent otherwise: up to a minute, before it is known what is to be fetched.
+    log(`Reading the archive's lists of ${label}`);
     const result = await this.#run("apt-get", ["update"], `apt-get update of ${label}`, 300);
     this.#trouble = aptTrouble(result);
     if (this.#trouble !== "") log(`apt-get update of ${label}: ${this.#trouble}`);

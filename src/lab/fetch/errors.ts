@@ -24,9 +24,21 @@ export class SupplyError extends Error {
       ({ what, option, reason }) =>
         `  ${what}: ${reason}${option === undefined ? "" : ` (by hand: ${option})`}`,
     );
-    super(["The lab lacks:", ...lines].join("\n"));
+    super(["The lab lacks:", ...lines, ...hint(missing)].join("\n"));
     this.missing = missing;
   }
+}
+
+/** apt's words for an archive that does not answer: no network, no name server, a proxy that it was not told of. */
+const UNREACHABLE =
+  /Temporary failure resolving|Could not resolve|Could not connect|Unable to connect|Network is unreachable|Connection (?:timed out|refused)|Waited \d+ s for apt-get update/;
+
+/** One line more where all that is missing may have one reason. Indented, as it belongs to the list. */
+function hint(missing: readonly MissingSupply[]): readonly string[] {
+  if (!missing.some(({ reason }) => UNREACHABLE.test(reason))) return [];
+  return [
+    "  The archive was not reached: is there a network, or a proxy that apt is to be told of (Acquire::http::Proxy in /etc/apt/apt.conf.d)? Then try again; what is in the cache is not fetched twice",
+  ];
 }
 
 /** One supply could not be had. The reason ends up in a {@link MissingSupply}. */

@@ -45,9 +45,7 @@ export async function supplyLibvirt(
   if (present !== undefined) return present;
   if (!install) throw new FetchError("it may not be installed: that was ruled out");
   const place = await workshop();
-  const prefix = await rootPrefix(context);
-  if (prefix === undefined)
-    throw new FetchError("it cannot be installed: this is not root, and sudo asks for a password");
+  const prefix = await rootPrefix(context, PACKAGES);
   const suite = place.own.codename;
   context.log(`Installing ${PACKAGES.join(", ")} of ${suite}`);
   const [command, args] = installCommand(await place.withBackports(), prefix, suite, false, PACKAGES);

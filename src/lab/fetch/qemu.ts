@@ -1,5 +1,5 @@
 /** QEMU on this machine: which one runs, and how a newer one is installed. */
-import { realpath } from "node:fs/promises";
+import { access, realpath } from "node:fs/promises";
 import type { PrivateApt } from "./apt.ts";
 import { aptTrouble } from "./apt.ts";
 import { FetchError } from "./errors.ts";
@@ -28,6 +28,7 @@ const WANTED: readonly [major: number, minor: number] = [8, 2];
  * @throws {FetchError} where it is no QEMU that runs.
  */
 export async function probeQemu(context: FetchContext, path: string): Promise<QemuSupply> {
+  if (!(await isThere(path))) throw new FetchError(`there is no file ${path}`);
   const options = { purpose: `${path} --version`, limitSeconds: 20, signal: context.signal };
   const { stdout, stderr } = await context.machine.run(path, ["--version"], options);
   const version = /^QEMU emulator version (\d+\.\d+(?:\.\d+)?)/m.exec(stdout)?.[1];
@@ -48,14 +49,29 @@ export function isRecent(version: string): boolean {
   return major > WANTED[0] || (major === WANTED[0] && minor >= WANTED[1]);
 }
 
-/** How programs are run as root: directly, through sudo, or not at all. */
-export async function rootPrefix(context: FetchContext): Promise<readonly string[] | undefined> {
+/**
+ * How programs are run as root: directly, or through sudo.
+ *
+ * @param packages what is to be installed, for the message.
+ * @throws {FetchError} where neither is possible, with what to do by hand.
+ */
+export async function rootPrefix(
+  context: FetchContext,
+  packages: readonly string[] = [PACKAGE],
+): Promise<readonly string[]> {
   const { machine, signal } = context;
   if (machine.uid === 0) return [];
+  const byHand = `apt-get install --no-install-recommends ${packages.join(" ")}`;
   const sudo = await findProgram(machine, "sudo");
-  if (sudo === undefined) return undefined;
+  if (sudo === undefined)
+    throw new FetchError(
+      `it cannot be installed: this is not root, and there is no sudo; as root: ${byHand}`,
+    );
   const options = { purpose: "sudo -n true", limitSeconds: 20, signal };
-  return (await machine.run(sudo, ["-n", "true"], options)).code === 0 ? [sudo, "-n"] : undefined;
+  if ((await machine.run(sudo, ["-n", "true"], options)).code === 0) return [sudo, "-n"];
+  throw new FetchError(
+    `it cannot be installed: this is not root, and sudo asks for a password, or refuses; give it one before (sudo -v), or: sudo ${byHand}`,
+  );
 }
 
 /**
@@ -161,6 +177,13 @@ async function newestOffer(context: FetchContext, offers: readonly Offer[]): Pro
 async function isNewer(context: FetchContext, version: string, than: string): Promise<boolean> {
   const options = { purpose: "dpkg --compare-versions", limitSeconds: 20, signal: context.signal };
   return (await context.machine.run("dpkg", ["--compare-versions", version, "gt", than], options)).code === 0;
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
 }
 
 /** Whether a program is the one that Debian's package installs, not somebody's own build. */

@@ -1,7 +1,7 @@
 /** Everything that a lab guest is made of: given by hand, in the cache, or fetched. */
 import { resolve } from "node:path";
 import { busyboxFromEntry, BUSYBOX_ENTRY, checkStatic, fetchBusybox } from "./busybox.ts";
-import { openCache, type CacheEntry } from "./cache.ts";
+import { cacheTrouble, openCache, type CacheEntry } from "./cache.ts";
 import { readInterpreter } from "./elf.ts";
 import { FetchError, SupplyError, type MissingSupply } from "./errors.ts";
 import {
@@ -98,10 +98,14 @@ export interface SupplyOptions extends FetchOptions {
  * Downloads nothing and does not run apt where the cache has everything and QEMU is recent.
  *
  * @throws {SupplyError} once, with everything that is missing.
- * @throws {FetchError} where the cache directory cannot be made.
+ * @throws {FetchError} where the cache directory cannot be made, not be written, or is full.
  * @throws the signal's reason where it aborted; nothing half-made is left.
  */
 export async function supply(options: SupplyOptions, machine: Machine = thisMachine()): Promise<LabSupplies> {
+  return inCache(machine, async () => await supplyGuest(options, machine));
+}
+
+async function supplyGuest(options: SupplyOptions, machine: Machine): Promise<LabSupplies> {
   await using session = await openSession(options, machine);
   const { context } = session;
   const { signal } = context;
@@ -159,11 +163,16 @@ export async function supply(options: SupplyOptions, machine: Machine = thisMach
  * the tools that read dumps. What is there and whole is not fetched again.
  *
  * @throws {SupplyError} once, with everything that could not be fetched; the rest is in the cache then.
+ * @throws {FetchError} where the cache directory cannot be made, not be written, or is full.
  */
 export async function fetchAll(
   options: FetchOptions,
   machine: Machine = thisMachine(),
 ): Promise<FetchedSupplies> {
+  return inCache(machine, async () => await fetchEverything(options, machine));
+}
+
+async function fetchEverything(options: FetchOptions, machine: Machine): Promise<FetchedSupplies> {
   await using session = await openSession(options, machine);
   const total = KERNEL_SERIES.length + UDEV_SUITES.length + 6;
   let done = 0;
@@ -203,6 +212,15 @@ export async function fetchAll(
     throw new SupplyError(session.missing);
   }
   return { qemu, kernels, busybox, kexec, udevs, tools, libvirt };
+}
+
+/** Puts into words what the file system says while the cache is written. */
+async function inCache<T>(machine: Machine, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw cacheTrouble(error, machine.cacheRoot);
+  }
 }
 
 async function openSession(options: FetchOptions, machine: Machine): Promise<Session> {

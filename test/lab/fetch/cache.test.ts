@@ -2,7 +2,8 @@ import { mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, utimes, writeFile
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { openCache, type CacheEntry, type SupplyCache } from "../../../src/lab/fetch/cache.ts";
+import { cacheTrouble, openCache, type CacheEntry, type SupplyCache } from "../../../src/lab/fetch/cache.ts";
+import { FetchError } from "../../../src/lab/fetch/errors.ts";
 
 let directory: string;
 let lines: string[];
@@ -115,5 +116,33 @@ describe("the cache", () => {
     await expect(openCache(join(directory, "file", "cache"), () => undefined)).rejects.toThrow(
       /Cannot make the cache directory ".*file\/cache" \(XDG_CACHE_HOME/,
     );
+  });
+});
+
+function failed(code: string): Error {
+  return Object.assign(new Error(`${code}: in the system's words`), { code });
+}
+
+describe("what the file system says of the cache", () => {
+  test.each([
+    [
+      "ENOSPC",
+      'There is no room in the cache directory "/c" (ENOSPC): make room for 2 GB, or choose another',
+    ],
+    ["EDQUOT", 'There is no room in the cache directory "/c" (EDQUOT): make room'],
+    [
+      "EACCES",
+      'Cannot write in the cache directory "/c" (EACCES): run this as the user whose it is, or choose',
+    ],
+    ["EROFS", 'Cannot write in the cache directory "/c" (EROFS): '],
+  ])("%s is put into words, with what to do", (code, words) => {
+    const trouble = cacheTrouble(failed(code), "/c");
+    expect(trouble).toBeInstanceOf(FetchError);
+    expect(trouble).toMatchObject({ message: expect.stringContaining(words) });
+  });
+
+  test("anything else stays as it is", () => {
+    const error = failed("EIO");
+    expect(cacheTrouble(error, "/c")).toBe(error);
   });
 });

@@ -161,11 +161,17 @@ describe("QEMU", () => {
   test("is missing where neither root nor sudo is there, or sudo wants a password", async () => {
     await using machine = await machineWith({ after: "10.0.2", policy: policyText("(none)", both) });
     machine.uid = 1000;
-    await expect(supplied(machine)).rejects.toThrow(FetchError);
+    await expect(supplied(machine)).rejects.toThrow(
+      new FetchError(
+        "it cannot be installed: this is not root, and there is no sudo; as root: apt-get install --no-install-recommends qemu-system-x86",
+      ),
+    );
     await machine.addProgram("sudo");
     const { override } = machine;
     machine.override = (call) => (basename(call.command) === "sudo" ? { code: 1 } : override(call));
-    await expect(supplied(machine)).rejects.toThrow("it cannot be installed");
+    await expect(supplied(machine)).rejects.toThrow(
+      /and sudo asks for a password, or refuses; give it one before \(sudo -v\), or: sudo apt-get install /,
+    );
     expect(installation(machine)).toBeUndefined();
   });
 

@@ -288,3 +288,51 @@ describe("fetchAll", () => {
     await expect(fetchAll({ log: machine.log }, machine)).rejects.toThrow("Cannot make the cache directory");
   });
 });
+
+describe("what a stranger's machine has against it", () => {
+  test("no network: one line more says what all of it has in common", async () => {
+    await using machine = await withQemu();
+    machine.override = ({ args }) =>
+      args.includes("update")
+        ? {
+            code: 100,
+            stderr: "W: Failed to fetch http://a.example/x  Temporary failure resolving 'a.example'\n",
+          }
+        : args.includes("show")
+          ? { code: 100 }
+          : undefined;
+    const { message } = await lacking(supply({ log: machine.log }, machine));
+    expect(message.split("\n").at(-1)).toMatch(
+      /^ {2}The archive was not reached: is there a network, or a proxy .*\? Then try again; /,
+    );
+  });
+
+  test("an archive that answers gets no such line", async () => {
+    await using machine = await withQemu();
+    machine.override = ({ args }) => (args.includes("show") ? { code: 100 } : undefined);
+    const { message } = await lacking(supply({ log: machine.log }, machine));
+    expect(message).not.toContain("was not reached");
+  });
+
+  test.each([
+    ["supply", (machine: FakeMachine) => supply({ log: machine.log }, machine)],
+    ["fetchAll", (machine: FakeMachine) => fetchAll({ log: machine.log }, machine)],
+  ])("a full disk (%s): which directory, and what to do", async (_, call) => {
+    await using machine = await withQemu();
+    machine.override = ({ command }) => {
+      if (basename(command) !== "dpkg-deb") return undefined;
+      throw Object.assign(new Error("ENOSPC: no space left on device, write"), { code: "ENOSPC" });
+    };
+    await expect(call(machine)).rejects.toThrow(
+      `There is no room in the cache directory "${machine.cacheRoot}" (ENOSPC): make room for `,
+    );
+    // What was begun is gone.
+    expect(await readdir(machine.cacheRoot)).toEqual([]);
+  });
+
+  test("a QEMU that is not there is said so, without the words of the system call", async () => {
+    await using machine = await withQemu();
+    const { message } = await lacking(supply({ qemu: "/no/qemu", log: machine.log }, machine));
+    expect(message).toBe("The lab lacks:\n  qemu: there is no file /no/qemu (by hand: --qemu FILE)");
+  });
+});
