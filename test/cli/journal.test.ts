@@ -85,7 +85,7 @@ describe("what cannot be answered is said", () => {
     [
       ["--directory", "/nowhere/at/all"],
       2,
-      /Cannot read the journal's directory "\/nowhere\/at\/all" \(ENOENT/,
+      /^Cannot read the journal's directory "\/nowhere\/at\/all": there is no such directory \(ENOENT\); keep writes a journal where it is started with --journal DIR: give that one with --directory\n$/,
     ],
     [["--at", "yesterday"], 2, /expected a time such as/],
     [["--at", "2026-01-01", "--since", "2026-01-01"], 2, /Give either --at or --since/],

@@ -43,17 +43,25 @@ export async function* readJournal(
   }
 }
 
+/** Why a directory cannot be read, and what to do. */
+function whyNot(error: unknown): string {
+  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  if (code === "ENOENT" || code === "ENOTDIR")
+    return `there is no such directory (${code}); keep writes a journal where it is started with --journal DIR: give that one with --directory`;
+  if (code === "EACCES" || code === "EPERM")
+    return `this user may not (${code}); run this as root, or as the user that keep runs as`;
+  return error instanceof Error ? error.message : String(error);
+}
+
 /** The journal's files, the oldest first. */
 async function journalFiles(directory: string): Promise<readonly string[]> {
   let names: readonly string[];
   try {
     names = await readdir(directory);
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new JournalReadError(
-      `Cannot read the journal's directory "${directory}" (${reason}): give the one that keep was started with, and run as root`,
-      { cause: error },
-    );
+    throw new JournalReadError(`Cannot read the journal's directory "${directory}": ${whyNot(error)}`, {
+      cause: error,
+    });
   }
   const aged = names.flatMap((name) => {
     const age = /^journal(?:\.(\d{1,4}))?\.jsonl$/.exec(name);
