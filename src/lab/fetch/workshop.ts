@@ -78,8 +78,10 @@ export class Workshop {
 
   /** Removes the directory. A stopped program's children may still be writing there for a moment: rm tries again. */
   async close(): Promise<void> {
-    if (this.#directory === undefined) return;
-    await rm(await this.#directory, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
+    // One that could not be made has been told of by whoever wanted it: a second error would hide what the first one was.
+    const directory = await this.#directory?.catch(() => undefined);
+    if (directory === undefined) return;
+    await rm(directory, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
   }
 
   #apt(
