@@ -114,10 +114,15 @@ describe("the tests' runner", () => {
     expect(text).toContain("Failed: 2 tests of real were skipped");
   });
 
-  it.each(["typecheck", "unit"])("begins nothing more after Ctrl-C in %s", async (step) => {
+  it.each([
+    ["typecheck", []],
+    ["unit", ["unit"]],
+  ])("begins nothing more after Ctrl-C in %s", async (step, projects) => {
     const { code, text, steps } = await ended({ code: 0 }, { interruptIn: step });
     expect(code).toBe(130);
     expect(text).toContain("Stopped by SIGINT");
-    expect(steps.at(-1)).toContain(step);
+    expect(steps.some((each) => each.includes(step))).toBe(true);
+    // What ran beside it had begun before.
+    expect(steps.flatMap((each) => /vitest run --project (\S+)/.exec(each)?.[1] ?? [])).toEqual(projects);
   });
 });

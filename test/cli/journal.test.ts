@@ -94,10 +94,6 @@ describe("what cannot be answered is said", () => {
     expect(result.code).toBe(code);
     expect(result.stderr).toMatch(words);
   });
-
-  test("keep local has no journal", async () => {
-    expect(await ended("keep", "local", "--journal", place.directory)).toMatchObject({ code: 2 });
-  });
 });
 
 test("times", () => {

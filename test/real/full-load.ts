@@ -23,5 +23,7 @@ KDUMP_CMDLINE="${COMMAND_LINE}"
 KDUMP_CMDLINE_APPEND="nr_cpus=1"
 `;
   const lines = text.trim().split("\n").map(quoted).join(" ");
+  // Whoever is told to listen on loopback has one, and whoever keeps a journal has /var/log.
+  await agent.output("ip link set lo up && mkdir -p /var/log");
   await agent.output(`mkdir -p ${dirname(DEBIAN_DEFAULTS)} && printf '%s\\n' ${lines} > ${DEBIAN_DEFAULTS}`);
 }

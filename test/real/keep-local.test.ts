@@ -257,6 +257,8 @@ describe("Linux 6.1", () => {
         expect((await agent.end(LIMIT_MS)).status).toBe(128 + 9);
         expect(["accurate", "inaccurate"]).toContain((await kept.seen()).verdict);
       }
+      const journal = await literally(guest, ["journal", "--target", "local"]);
+      expect(journal).toMatchObject({ status: 0, stdout: expect.stringMatching(/ local: accurate \(/) });
       for (const line of documented.looks) {
         const before = await kept.seen();
         const { status, stdout, stderr } = await literally(guest, line);
