@@ -30,9 +30,16 @@ export type WatchEvent<I = InstallReport> =
       readonly installed: I;
       /** From the change until the header was there, ms; undefined where nothing told of a change: a look was due. */
       readonly reactionMs: number | undefined;
+      /** How long before it a look had found nothing wrong, ms; undefined where there was none. */
+      readonly sinceLookMs?: number | undefined;
     }
   /** The first verdict, and each that differs from the one before; it has been hashed. */
-  | { readonly kind: "verdict"; readonly audit: Audit }
+  | {
+      readonly kind: "verdict";
+      readonly audit: Audit;
+      /** How long before it a look had found what was told before, ms; a hash, where it is `broken`. */
+      readonly sinceLookMs?: number | undefined;
+    }
   /** What kept the header from being corrected; it is tried again. */
   | { readonly kind: "failed"; readonly error: Error };
 
@@ -90,6 +97,10 @@ export async function watch<I>(
   const told = new Told(onEvent);
   /** When the image is to be hashed. */
   let verifyAt = now();
+  /** When the last look began that found what was told before, and the last hash. */
+  let heldAt: number | undefined;
+  let hashHeldAt: number | undefined;
+  const since = (at: number | undefined): number | undefined => (at === undefined ? undefined : now() - at);
   /** Grows with each call that was in vain. */
   let calmMs = 0;
   try {
@@ -104,7 +115,9 @@ export async function watch<I>(
           const verify = async (stop: AbortSignal): Promise<Audit> => await verified(keeper, stop);
           const audit = overdue ? await verify(signal) : await unlessRung(doorbell, verify);
           if (audit === undefined) continue;
-          told.verdict(audit);
+          told.verdict(audit, since(audit.verdict === "broken" ? hashHeldAt : heldAt));
+          heldAt = startedAt;
+          hashHeldAt = startedAt;
           verifyAt = now() + resting(now() - startedAt, options.verifyEveryMs ?? VERIFY_EVERY_MS);
           startedAt = now();
         }
@@ -112,10 +125,12 @@ export async function watch<I>(
         told.success();
         if (installed) {
           const reactionMs = changedAt === undefined ? undefined : now() - changedAt;
-          onEvent({ kind: "installed", before, installed, reactionMs });
+          onEvent({ kind: "installed", before, installed, reactionMs, sinceLookMs: since(heldAt) });
+          heldAt = now();
           const instead = await keeper.confirm?.();
           if (instead) onEvent({ kind: "installed", before, installed: instead, reactionMs: undefined });
         }
+        if (!installed && !told.isNews(before)) heldAt = startedAt;
         // Anything that is news has to be borne out by a hash, soon.
         if (installed || told.isNews(before))
           verifyAt = Math.min(verifyAt, now() + (options.verifyAfterMs ?? VERIFY_AFTER_MS));
@@ -181,10 +196,10 @@ class Told {
     return this.#verdict !== textOf(audit);
   }
 
-  verdict(audit: Audit): void {
+  verdict(audit: Audit, sinceLookMs: number | undefined): void {
     if (!this.isNews(audit)) return;
     this.#verdict = textOf(audit);
-    this.#onEvent({ kind: "verdict", audit });
+    this.#onEvent({ kind: "verdict", audit, sinceLookMs });
   }
 
   success(): void {

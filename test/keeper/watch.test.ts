@@ -91,12 +91,21 @@ describe("a machine that is watched", () => {
     expect(events.find((event) => event.kind === "installed")).toMatchObject({ reactionMs: undefined });
   });
 
-  test("whose image is unloaded and loaded again is told of both", async () => {
+  test("whose image is unloaded and loaded again is told of both, and since when that may have been", async () => {
     const target = new FakeTarget("file");
-    await using watching = new Watching(target, { lookEveryMs: 5 });
+    let now = 0;
+    await using watching = new Watching(target, { lookEveryMs: 5, now: () => (now += 0.25) });
     expect(await watching.first(1)).toEqual(["accurate"]);
+    expect(watching.events[0]).toMatchObject({ kind: "verdict", sinceLookMs: undefined });
+    // Looks take a few of its quarters each.
+    await vi.waitUntil(() => now > 50, { timeout: 15_000, interval: 2 });
     unload(target.kernel);
     expect(await watching.first(2)).toEqual(["accurate", "not-loaded"]);
+    const [, unloaded] = watching.events;
+    const sinceLookMs = unloaded?.kind === "verdict" ? unloaded.sinceLookMs : undefined;
+    // Not since the first look, which was told of.
+    expect(sinceLookMs).toBeGreaterThan(0);
+    expect(sinceLookMs).toBeLessThan(40);
     target.reload("file");
     expect(await watching.first(3)).toEqual(["accurate", "not-loaded", "accurate"]);
   });

@@ -4,7 +4,6 @@ import type { Sha256 } from "../../image/hash.ts";
 import type { CaptureImage } from "../../image/locate.ts";
 import { hex } from "../../elfcore/hex.ts";
 import { describedMemory } from "../../layout/described.ts";
-import type { Audit } from "../audit.ts";
 import type { InsideInstall } from "../inside.ts";
 import { headerAfter, type InstallCause, type PlacedHeader } from "../install-log.ts";
 import type { InstallReport } from "../install.ts";
@@ -16,7 +15,7 @@ import { causeText, headerText, rangeTexts } from "./write.ts";
 /** `verdict`. */
 export function verdictBody(
   target: string,
-  audit: Audit,
+  { audit, sinceLookMs }: Extract<TargetEvent, { readonly kind: "verdict" }>,
   sha256: Sha256,
 ): Extract<EntryBody, { readonly entry: "verdict" }> {
   const { verdict, reason, missing, stale, cpus, image } = audit;
@@ -29,6 +28,7 @@ export function verdictBody(
     stale: rangeTexts(stale),
     cpusMissing: cpus.missing,
     header: image ? headerText({ address: image.headerAddress, header: image.header }, sha256) : null,
+    ...(sinceLookMs !== undefined && { sinceLookMs: rounded(sinceLookMs) }),
   };
 }
 
@@ -48,6 +48,7 @@ export function installedBody(
   facts: {
     readonly intent: EntryRef | null;
     readonly reactionMs: number | null;
+    readonly sinceLookMs?: number | undefined;
     readonly durationMs: number | null;
   },
 ): Extract<EntryBody, { readonly entry: "installed" }> {
@@ -81,7 +82,7 @@ export function installedBody(
 /** `installed`, of a keeper that tells no log; undefined where there was no image, or it is not known what there is. */
 export function installedEventBody(
   target: string,
-  { before, installed, reactionMs }: Extract<TargetEvent, { readonly kind: "installed" }>,
+  { before, installed, reactionMs, sinceLookMs }: Extract<TargetEvent, { readonly kind: "installed" }>,
   sha256: Sha256,
 ): Extract<EntryBody, { readonly entry: "installed" }> | undefined {
   const { image, missing, stale, cpus } = before;
@@ -89,6 +90,6 @@ export function installedEventBody(
   const cause = { why: "reconcile", missing, stale, presentCpus: cpus.present } as const;
   const after = "way" in installed ? installed.after : headerAfter(image, installed);
   if (!after && "way" in installed) return undefined;
-  const facts = { intent: null, reactionMs: reactionMs ?? null, durationMs: null };
+  const facts = { intent: null, reactionMs: reactionMs ?? null, sinceLookMs, durationMs: null };
   return installedBody({ target, image, cause, after, installed }, sha256, facts);
 }

@@ -91,6 +91,8 @@ export type EntryBody =
       readonly stale: readonly RangeText[];
       readonly cpusMissing: readonly string[];
       readonly header: HeaderText | null;
+      /** How long before it a look had not found that yet, ms; a hash, where it is broken. */
+      readonly sinceLookMs?: number | undefined;
     }
   /** On disk before the machine is paused. `writes` is null where they depend on what happens in the pause. */
   | {
@@ -133,6 +135,8 @@ export type EntryBody =
       readonly durationMs: number | null;
       /** From the change until the header was there, ms; null where nothing told of a change. */
       readonly reactionMs: number | null;
+      /** As of a verdict. */
+      readonly sinceLookMs?: number | undefined;
       /** What is still not as it should be. */
       readonly left: {
         readonly missing: readonly RangeText[];

@@ -10,7 +10,7 @@ import {
   type PlacedHeader,
 } from "../install-log.ts";
 import type { InstallReport } from "../install.ts";
-import type { ServiceEvent, ServiceListener } from "../service-event.ts";
+import type { ServiceEvent, ServiceListener, TargetEvent } from "../service-event.ts";
 import { installedBody, installedEventBody, verdictBody } from "./bodies.ts";
 import {
   type EntryBody,
@@ -63,6 +63,9 @@ type State = Extract<
   { readonly entry: "verdict" | "installed" | "found" | "unreachable" | "failed" }
 >;
 
+/** What the event of an install tells of times. */
+type Timed = Pick<Extract<TargetEvent, { readonly kind: "installed" }>, "reactionMs" | "sinceLookMs">;
+
 export class Journal implements ServiceListener, AsyncDisposable {
   readonly #options: JournalOptions;
   readonly #file: JournalFile;
@@ -73,7 +76,7 @@ export class Journal implements ServiceListener, AsyncDisposable {
   readonly #open = new OpenInstalls();
   readonly #states = new Map<string, { readonly ref: EntryRef; readonly body: State }>();
   /** Installs whose reaction time the next event may tell. */
-  readonly #told = new Map<string, (reactionMs: number | undefined) => void>();
+  readonly #told = new Map<string, (event: Timed | undefined) => void>();
   #alive: ReturnType<typeof setInterval> | undefined;
   #unlock: (() => Promise<void>) | undefined;
   #seq = 0;
@@ -137,12 +140,12 @@ export class Journal implements ServiceListener, AsyncDisposable {
     if (event.kind !== "installed") this.#told.get(target)?.(undefined);
     switch (event.kind) {
       case "verdict":
-        this.#state(verdictBody(target, event.audit, this.#options.sha256), at);
+        this.#state(verdictBody(target, event, this.#options.sha256), at);
         break;
       case "installed": {
         const told = this.#told.get(target);
         if (told) {
-          told(event.reactionMs);
+          told(event);
           break;
         }
         const body = installedEventBody(target, event, this.#options.sha256);
@@ -220,9 +223,10 @@ export class Journal implements ServiceListener, AsyncDisposable {
         const durationMs = duration();
         const at = this.#now();
         const up = this.#up();
-        const told = (reactionMs: number | undefined): void => {
+        const told = (event: Timed | undefined): void => {
           if (!this.#told.delete(target)) return;
-          const facts = { intent: ref, reactionMs: reactionMs ?? null, durationMs };
+          const { reactionMs = null, sinceLookMs } = event ?? {};
+          const facts = { intent: ref, reactionMs, sinceLookMs, durationMs };
           this.#state(installedBody({ target, image, cause, after, installed }, sha256, facts), at, up);
         };
         this.#told.set(target, told);

@@ -49,6 +49,7 @@ const Body: v.GenericSchema<unknown, EntryBody> = v.variant("entry", [
     stale: Ranges,
     cpusMissing: v.array(v.string()),
     header: v.nullable(Header),
+    sinceLookMs: v.optional(Milliseconds),
   }),
   v.object({
     entry: v.literal("intent"),
@@ -82,6 +83,7 @@ const Body: v.GenericSchema<unknown, EntryBody> = v.variant("entry", [
     pauseMicroseconds: v.nullable(Milliseconds),
     durationMs: v.nullable(Milliseconds),
     reactionMs: v.nullable(Milliseconds),
+    sinceLookMs: v.optional(Milliseconds),
     left: v.object({ missing: Ranges, stale: Ranges, cpus: Count }),
   }),
   v.object({

@@ -47,7 +47,10 @@ const JUMP_MS = 1000;
 /** A writer that gives no sign of life for this many of its intervals was not watching. */
 const SILENT_INTERVALS = 3;
 const DEFAULT_ALIVE_MS = 30_000;
-/** A guest that changes its image tells nobody; it is looked at every second, and hashed every minute (watch.ts). */
+/**
+ * A guest that changes its image tells nobody. Entries say how long before them a look had found it otherwise; where
+ * one does not, this is how often a single guest is looked at and hashed (watch.ts).
+ */
 const LOOK_MS = 2_000;
 const HASH_MS = 61_000;
 
@@ -204,7 +207,7 @@ export class AccuracyQuestion {
   }
 
   #verdict(entry: Extract<Entry, { readonly entry: "verdict" }>): void {
-    const { verdict, reason } = entry;
+    const { verdict, reason, sinceLookMs } = entry;
     const before = this.#state;
     const answers: Readonly<Record<string, Answer>> = {
       accurate: "accurate",
@@ -214,7 +217,7 @@ export class AccuracyQuestion {
     };
     this.#state = { answer: answers[verdict] ?? "unknown", reason: `${verdict}: ${reason}` };
     if (entry.repeats || before.answer !== "accurate" || this.#state.answer === "accurate") return;
-    const reach = verdict === "broken" ? HASH_MS : LOOK_MS;
+    const reach = sinceLookMs ?? (verdict === "broken" ? HASH_MS : LOOK_MS);
     this.#correct(entry, Math.max(this.#since, entry.up - reach), {
       answer: "unknown",
       reason: `it was found ${verdict} at ${entry.at}; since when is not known`,
@@ -222,7 +225,7 @@ export class AccuracyQuestion {
   }
 
   #installed(entry: Extract<Entry, { readonly entry: "installed" }>): void {
-    const { left, cause, reactionMs, durationMs } = entry;
+    const { left, cause, reactionMs, durationMs, sinceLookMs } = entry;
     const lacks = [
       left.missing.length > 0 ? `lacked ${rangesText(left.missing)}` : "",
       left.stale.length > 0 ? `claimed ${rangesText(left.stale)}, which was gone` : "",
@@ -242,7 +245,7 @@ export class AccuracyQuestion {
     // Times are told in milliseconds: what began within one was there in all of it.
     const known = entry.up - Math.max(reactionMs ?? 0, durationMs ?? 0) - 1;
     if (reactionMs === null)
-      this.#correct(entry, Math.max(this.#since, known - LOOK_MS), {
+      this.#correct(entry, Math.max(this.#since, known - (sinceLookMs ?? LOOK_MS)), {
         answer: "unknown",
         reason: `${until}; since when is not known`,
       });

@@ -41,7 +41,7 @@ const HEAD: EntryHead = {
 };
 
 /** One of each kind: the compiler wants all of them, each with all of its fields and no others. */
-const ENTRIES: { readonly [K in EntryBody["entry"]]: Extract<EntryBody, { readonly entry: K }> } = {
+const ENTRIES: { readonly [K in EntryBody["entry"]]: Required<Extract<EntryBody, { readonly entry: K }>> } = {
   started: { entry: "started", pid: 1, aliveEveryMs: 30_000, closedTorn: 0 },
   alive: { entry: "alive" },
   stopped: { entry: "stopped" },
@@ -60,6 +60,7 @@ const ENTRIES: { readonly [K in EntryBody["entry"]]: Extract<EntryBody, { readon
     stale: [RANGE],
     cpusMissing: ["cpu3"],
     header: HEADER,
+    sinceLookMs: 1000,
   },
   intent: {
     entry: "intent",
@@ -79,10 +80,13 @@ const ENTRIES: { readonly [K in EntryBody["entry"]]: Extract<EntryBody, { readon
     cause: CAUSE,
     before: HEADER,
     after: HEADER,
+    way: "re-arm",
+    callMs: 3,
     writes: [{ what: "header", address: "0x2e000000", bytes: 504 }],
     pauseMicroseconds: 800,
     durationMs: 3,
     reactionMs: 12,
+    sinceLookMs: 1000,
     left: { missing: [RANGE], stale: [RANGE], cpus: 0 },
   },
   outcome: { entry: "outcome", target, intent, result: "finished", reason: "x", durationMs: 3 },
@@ -130,6 +134,15 @@ const WORDS: ReadonlyMap<string, string> = new Map([
   ["intent", "the entry that announced it"],
   ["durationMs", "from the intent to the end"],
   ["reactionMs", "from the change until the header was there; null where nothing told of a change"],
+  [
+    "sinceLookMs",
+    "how long before it a look had not found that yet (a hash, where it is broken); not there where nobody had looked",
+  ],
+  ["way", "of `local` only: `re-arm` or `full-load`; it has no `writes` then"],
+  [
+    "callMs",
+    "of `local` only: for how long the system call took, in which a panic may have found nothing loaded",
+  ],
   ["pauseMicroseconds", "for how long the guest stood still, by QEMU's clock"],
   ["left", "what is still not as it should be"],
   ["left.cpus", "CPUs without a note"],

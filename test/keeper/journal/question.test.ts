@@ -11,7 +11,7 @@ const DIMM = { start: "0x100000000", end: "0x140000000" };
 const started: EntryBody = { entry: "started", pid: 77, aliveEveryMs: 30_000, closedTorn: 0 };
 const alive: EntryBody = { entry: "alive" };
 const found: EntryBody = { entry: "found", target: TARGET };
-const verdict = (word: string): EntryBody => ({
+const verdict = (word: string): Extract<EntryBody, { readonly entry: "verdict" }> => ({
   entry: "verdict",
   target: TARGET,
   verdict: word,
@@ -21,7 +21,10 @@ const verdict = (word: string): EntryBody => ({
   cpusMissing: [],
   header: HEADER,
 });
-const installed = (reactionMs: number | null, left: readonly (typeof DIMM)[] = []): EntryBody => ({
+const installed = (
+  reactionMs: number | null,
+  left: readonly (typeof DIMM)[] = [],
+): Extract<EntryBody, { readonly entry: "installed" }> => ({
   entry: "installed",
   target: TARGET,
   intent: null,
@@ -86,6 +89,19 @@ describe("a keeper that watches", () => {
     expect(ask(entries, 19.995).answer).toBe("inaccurate");
     expect(ask(entries, 19).answer).toBe("unknown");
     expect(ask(entries, 17).answer).toBe("accurate");
+  });
+
+  test("an entry that says when a look had found it otherwise is believed", () => {
+    const entries = story("1.1", [
+      [0, 0, started],
+      [1, 1, verdict("accurate")],
+      [30, 30, { ...verdict("broken"), sinceLookMs: 20_000 }],
+      [40, 40, verdict("accurate")],
+      [60, 60, { ...installed(null), sinceLookMs: 15_000 }],
+      [70, 70, alive],
+    ]);
+    const answers = [9, 11, 29, 44, 46, 59].map((clock) => ask(entries, clock).answer);
+    expect(answers).toEqual(["accurate", "unknown", "unknown", "accurate", "unknown", "unknown"]);
   });
 
   test("what could not be installed is not called accurate", () => {
