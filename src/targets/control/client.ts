@@ -12,6 +12,17 @@ const ANSWER_LIMIT_MS = 2000;
 /** How long a command that was interrupted may take to end, ms: a pause is brought to its end first. */
 const INTERRUPT_LIMIT_MS = 30_000;
 
+/** A keeper that does not answer, or has ended before it did. */
+export class SilentKeeperError extends ControlError {
+  override readonly name = "SilentKeeperError";
+
+  constructor(path: string) {
+    super(
+      `The keeper at ${path} did not answer within ${ANSWER_LIMIT_MS} ms: it hangs, has just ended, or the machine is very busy; ask again`,
+    );
+  }
+}
+
 /** A keeper that listens. */
 export interface KeeperTargets {
   /** Its control socket. */
@@ -33,13 +44,22 @@ export async function runByKeeper(
   output: CommandOutput,
 ): Promise<number | undefined> {
   for (const socket of await controlSockets(directory, uid)) {
-    const code = await runBy(socket, target, args, output);
-    if (code !== undefined) return code;
+    try {
+      const code = await runBy(socket, target, args, output);
+      if (code !== undefined) return code;
+    } catch (error) {
+      // Whether it has the target cannot be known: who opens that finds out.
+      if (!(error instanceof SilentKeeperError)) throw error;
+    }
   }
   return undefined;
 }
 
-/** As {@link runByKeeper}, of the keeper that listens at `path`. */
+/**
+ * As {@link runByKeeper}, of the keeper that listens at `path`.
+ *
+ * @throws {SilentKeeperError} where it does not say in time whether it has it.
+ */
 export async function runBy(
   path: string,
   target: string,
@@ -50,7 +70,8 @@ export async function runBy(
   if (dialogue === undefined) return undefined;
   dialogue.send({ protocol: CONTROL_PROTOCOL, request: "run", target, args });
   const first = await dialogue.reply(ANSWER_LIMIT_MS);
-  if (first === undefined || ("kept" in first && !first.kept)) return undefined;
+  if (first === undefined) throw new SilentKeeperError(path);
+  if ("kept" in first && !first.kept) return undefined;
   if (!("kept" in first)) throw unexpected(path, first);
   const interrupt = (): void =>
     dialogue.send({ protocol: CONTROL_PROTOCOL, request: "interrupt" }, INTERRUPT_LIMIT_MS);
@@ -81,8 +102,7 @@ export async function listKeepers(directory: string, uid: number): Promise<reado
     if (dialogue === undefined) continue;
     dialogue.send({ protocol: CONTROL_PROTOCOL, request: "list" });
     const reply = await dialogue.reply(ANSWER_LIMIT_MS);
-    if (reply === undefined)
-      throw new ControlError(`The keeper at ${path} did not answer within ${ANSWER_LIMIT_MS} ms: it hangs`);
+    if (reply === undefined) throw new SilentKeeperError(path);
     if (!("targets" in reply)) throw unexpected(path, reply);
     keepers.push({ socket: path, targets: reply.targets });
   }

@@ -7,7 +7,7 @@ import { hasEnded, MARK_PATTERN, ownMark } from "../process-mark.ts";
 
 /** No control socket is possible, and why. Exit code 3. */
 export class ControlError extends Error {
-  override readonly name = "ControlError";
+  override readonly name: string = "ControlError";
 }
 
 const SOCKET_NAME = new RegExp(`^keeper-(${MARK_PATTERN})\\.sock$`);
