@@ -3,7 +3,7 @@ import { nagiosOf, nagiosUnknown } from "../report/nagios.ts";
 import { SCHEMA_VERSION } from "../report/json.ts";
 import { subjectJson, subjectText } from "../report/subject.ts";
 import { printable } from "../report/text.ts";
-import { listKeepers, runBy } from "../targets/control/client.ts";
+import { listKeepers, runBy, SilentKeeperError } from "../targets/control/client.ts";
 import { ownControlDirectory } from "../targets/control/directory.ts";
 import { type Context, printJson } from "./context.ts";
 import { EXIT, UsageError } from "./exit.ts";
@@ -107,9 +107,15 @@ async function keptTargets(context: Context): Promise<readonly Wanted[]> {
       if (state !== "watched") return { target, audit: async () => notWatched };
       const audit = async (args: readonly string[]): Promise<Ended> =>
         await captured(context, async (theirs) => {
-          const code = await runBy(socket, target, args, theirs);
-          if (code !== undefined) return code;
-          theirs.say("Its keeper lost it just now");
+          try {
+            const code = await runBy(socket, target, args, theirs);
+            if (code !== undefined) return code;
+            theirs.say("Its keeper lost it just now");
+          } catch (error) {
+            // The others are told of all the same.
+            if (!(error instanceof SilentKeeperError)) throw error;
+            theirs.say(error.message);
+          }
           return EXIT.unknown;
         });
       return { target, audit };

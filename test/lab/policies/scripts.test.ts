@@ -101,8 +101,10 @@ describe("the load over the loaded image", () => {
     const kexec = `#!/bin/sh\necho "kexec $*" >>${root}/calls\nwhile [ ! -e ${root}/go ]; do sleep 0.02; done\n`;
     await put("/bin/kexec", kexec, 0o755);
     const over = detached(6, join(root, "/usr/lib/kdump-hotplug/kdump-load-over"));
-    const turnedAway = async (): Promise<number> => (await log().catch(() => undefined))?.throttled ?? 0;
-    await vi.waitUntil(async () => (await turnedAway()) === 4, { timeout: 25_000, interval: 20 });
+    await vi.waitUntil(async () => (await log().catch(() => undefined))?.throttled === 4, {
+      timeout: 25_000,
+      interval: 20,
+    });
     await put("/go", "");
     const { reloads, throttled } = await over;
     expect(reloads).toHaveLength(2);

@@ -4,7 +4,7 @@ import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { listKeepers, runByKeeper } from "../../../src/targets/control/client.ts";
+import { listKeepers, runBy, runByKeeper } from "../../../src/targets/control/client.ts";
 import {
   controlDirectory,
   controlSockets,
@@ -41,6 +41,24 @@ function output(signal = new AbortController().signal): CommandOutput & { readon
   const said: string[] = [];
   return { print: (text) => said.push(`out ${text}`), say: (line) => said.push(`err ${line}`), signal, said };
 }
+
+describe("a keeper that does not say whether it has a target", () => {
+  const silent: ControlledKeeper<string> = {
+    targets: () => [{ target: "qmp:/a", state: "watched" }],
+    find: () => new Promise(() => undefined),
+    run: async () => 0,
+  };
+
+  test("is not taken for one that has not, and the next one is asked", async () => {
+    const server = await ControlServer.open(directory, uid, silent);
+    await expect(runBy(server.path, "qmp:/a", ["audit", "qmp:/a"], output())).rejects.toThrow(
+      /did not answer within 2000 ms: it hangs, has just ended, or the machine is very busy; ask again$/,
+    );
+    expect(await runByKeeper(directory, uid, "qmp:/a", ["audit", "qmp:/a"], output())).toBeUndefined();
+    // It has a command under way for ever, and is left to the end of this process.
+    void server[Symbol.asyncDispose]();
+  });
+});
 
 describe("the directory of control sockets", () => {
   test("is found without being told", () => {
