@@ -3,7 +3,7 @@
  * in-guests.ts names. Here those are only held against what the program understands.
  */
 import { readFile, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { parseServiceConfig } from "../../src/keeper/service/config.ts";
 import { parseScenario } from "../../src/simulation/world/scenario-file.ts";
@@ -146,6 +146,11 @@ async function problemOf({ words: [program, ...rest] }: CommandLine): Promise<st
     return `there is no project ${project}`;
   for (const word of rest.filter((each) => each.startsWith("test/")))
     if (!(await stat(join(ROOT, word)).catch(() => undefined))) return `there is no ${word}`;
+  const [, alone = ""] = /const ALONE = \[([^\]]*)\]/.exec(await read("vitest.config.ts")) ?? [];
+  for (const word of rest.filter((each) => each.startsWith("test/real/"))) {
+    const its = alone.includes(`"${basename(word, ".test.ts")}"`) ? "real-alone" : "real";
+    if (project !== its) return `${word} is of the project ${its}`;
+  }
   return undefined;
 }
 
