@@ -1,6 +1,6 @@
 /**
  * Every `lab` command line that a document shows, as it stands there: `lab fetch` to its end, the others until they are
- * at work on a guest that has booted; then Ctrl-C, after which only what was promised is left. (That such runs do what
+ * at work on a guest that boots, and some steps further; then Ctrl-C, after which only what was promised is left. (That such runs do what
  * they should to their end is for the tests of their kind: chain, campaign, policies.)
  */
 import { readdir } from "node:fs/promises";
@@ -25,8 +25,8 @@ const hasAll = supplies.every((each) => each !== undefined);
 
 /** The guests of several runs boot side by side here. */
 const LIMIT_MS = 240_000;
-/** Each run is interrupted so much later after its guest's boot than the one before: at another step of it. */
-const LATER_MS = 150;
+/** Each run is interrupted so much later after its guest began to boot than the one before: at another step of it. */
+const LATER_MS = 250;
 
 const lines = await linesForTest(import.meta.filename);
 const short = lines.filter(([, name]) => name === "fetch");
@@ -59,8 +59,8 @@ describe.skipIf(!hasAll)("until it is at work on a guest", { concurrent: true },
     const ended = run.result.then(({ code, stderr }) => {
       throw new Error(`${text} ended with ${code} before it was at work: ${stderr}`);
     });
-    const booted = until(`a guest of ${text} has booted`, LIMIT_MS, async () => await runs.hasBooted(run));
-    await Promise.race([booted.then(async () => await delay(i * LATER_MS)), ended]);
+    const boots = until(`a guest of ${text} boots`, LIMIT_MS, async () => await runs.boots(run));
+    await Promise.race([boots.then(async () => await delay(i * LATER_MS)), ended]);
     ended.catch(() => undefined);
     const { code, stdout, stderr, endedAfterMs } = await interrupted(run);
     expect({ code, stderr }).toMatchObject({ code: 130 });

@@ -71,12 +71,11 @@ export class LabRuns implements AsyncDisposable {
     return (await readdir(this.#temporary)).filter((name) => name.startsWith(`kdump-hotplug-lab-${pid}.`));
   }
 
-  /** Whether a guest of `run`'s has booted to its init, by its console. */
-  async hasBooted(run: CliRun): Promise<boolean> {
+  /** Whether a guest of `run`'s boots: its kernel has said its first words on the console. */
+  async boots(run: CliRun): Promise<boolean> {
     for (const name of await this.directoriesOf(run)) {
       const console = join(this.#temporary, name, "console.log");
-      if ((await readFile(console, "latin1").catch(() => "")).includes("Run /init as init process"))
-        return true;
+      if ((await readFile(console, "latin1").catch(() => "")).includes("Linux version ")) return true;
     }
     return false;
   }
