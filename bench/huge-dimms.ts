@@ -10,7 +10,7 @@ import { loadCaptureKernel } from "../src/lab/guest-actions.ts";
 import { OutsideKeeper } from "../src/lab/outside-keeper.ts";
 import { buildParts } from "../src/lab/parts.ts";
 import { QemuGuest } from "../src/targets/qemu/guest.ts";
-import { type Measurement, measured } from "./stats.ts";
+import { type Findings, measured } from "./stats.ts";
 
 const BLOCK = 128n << 20n;
 /**
@@ -23,19 +23,13 @@ const TRACING = "/sys/kernel/tracing";
 const NOTIFIER = "crash_memhp_notifier";
 const REWRITE = "arch_crash_handle_hotplug_event";
 
-/** What the run gave; counts have no time, so they are lines of their own beside the measurements. */
-export interface HugeDimm {
-  readonly measurements: readonly Measurement[];
-  readonly lines: readonly string[];
-}
-
 /** Boots the guest, plugs `count` DIMMs of `size` bytes one after the other, and waits until all blocks are online. */
 export async function benchHugeDimms(
   count: number,
   size: bigint,
   log: (line: string) => void,
   signal: AbortSignal,
-): Promise<HugeDimm> {
+): Promise<Findings> {
   const supplies = await supply({ kernel: "6.12", log, signal });
   await using parts = await buildParts(supplies, new AcceleratorChoice());
   await using guest = await LabGuest.boot({

@@ -15,7 +15,7 @@ import { GUEST_CAPTURE_INITRAMFS, GUEST_VMLINUZ } from "../src/lab/initramfs.ts"
 import { GUEST_NODE } from "../src/lab/node.ts";
 import { buildParts } from "../src/lab/parts.ts";
 import { bootPatiently } from "../src/lab/scenario.ts";
-import { type Measurement, measured } from "./stats.ts";
+import { type Findings, measured } from "./stats.ts";
 
 const SCRIPT = "/tmp/inside-guest.mjs";
 const REARMS = 1000;
@@ -43,12 +43,6 @@ const Result = v.object({
   rssMiB: v.number(),
 });
 
-/** What the run gave. */
-export interface InsideBench {
-  readonly measurements: readonly Measurement[];
-  readonly lines: readonly string[];
-}
-
 /** @param repetitions of each way. @param rearms in a row. */
 export async function benchInside(
   kernel: KernelSeries,
@@ -58,7 +52,7 @@ export async function benchInside(
     repetitions = REPETITIONS,
     rearms = REARMS,
   }: { readonly repetitions?: number; readonly rearms?: number } = {},
-): Promise<InsideBench> {
+): Promise<Findings> {
   const supplies = await supply({ kernel, node: true, log, signal });
   await using parts = await buildParts(supplies, new AcceleratorChoice());
   const wanted = { ramMiB: 1536, crashkernelMiB: 256, ram: "shared", signal } as const;

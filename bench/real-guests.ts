@@ -17,7 +17,7 @@ import { allocateDimm, plugCpu } from "../src/targets/qemu/plug.ts";
 import { nodeSha256 } from "../src/targets/sha256.ts";
 import { KeepProcess } from "./keep-process.ts";
 import { DIMM, Reactions, wallClock } from "./reactions.ts";
-import { type Measurement, measured } from "./stats.ts";
+import { type Findings, measured } from "./stats.ts";
 
 const RAM = ["shared", "shared", "private", "private"] as const;
 const CPUS = 2;
@@ -30,12 +30,6 @@ const ACCURATE_MS = 120_000;
 const SETTLE_MS = 30_000;
 const REMOVAL_MS = 60_000;
 
-/** Rows for the table, and what does not fit into it. */
-export interface RealGuests {
-  readonly measurements: readonly Measurement[];
-  readonly lines: readonly string[];
-}
-
 /** What was done to one guest. */
 interface Done {
   readonly plugged: number;
@@ -44,7 +38,7 @@ interface Done {
 }
 
 /** Boots the guests, keeps them, changes them, and looks at what is left. */
-export async function benchRealGuests(log: (line: string) => void, signal: AbortSignal): Promise<RealGuests> {
+export async function benchRealGuests(log: (line: string) => void, signal: AbortSignal): Promise<Findings> {
   const supplies = await supply({ kernel: "6.1", log, signal });
   await using parts = await buildParts(supplies, new AcceleratorChoice());
   await using lab = new Guests();

@@ -9,14 +9,8 @@ import { benchRealGuests } from "./real-guests.ts";
 import { benchService } from "./service.ts";
 import { benchRules, benchSimulation } from "./simulation.ts";
 import { benchSoak } from "./soak.ts";
-import type { Measurement } from "./stats.ts";
+import type { Findings, Measurement } from "./stats.ts";
 import { benchStorm } from "./storm.ts";
-
-/** What a part gives: rows of the table, and what no row of it holds. */
-export interface Findings {
-  readonly measurements: readonly Measurement[];
-  readonly lines: readonly string[];
-}
 
 type Log = (line: string) => void;
 type Section = (log: Log, signal: AbortSignal) => Promise<Findings>;

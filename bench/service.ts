@@ -2,19 +2,13 @@
 import { loadavg } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
 import { Host } from "./service-host.ts";
-import { type Measurement, measured } from "./stats.ts";
+import { type Findings, measured, type Measurement } from "./stats.ts";
 
 const IDLE_GUESTS = 1000;
 const IDLE_SECONDS = 60;
 const BUSY_GUESTS = 100;
 const DIMMS = 240;
 const BUSY_SECONDS = 60;
-
-/** Rows for the table, and what does not fit into it. */
-export interface ServiceBench {
-  readonly measurements: readonly Measurement[];
-  readonly lines: readonly string[];
-}
 
 /** How many guests, and how many DIMMs each of the busy ones gets. */
 export interface ServiceSize {
@@ -30,7 +24,7 @@ export async function benchService(
   log: (line: string) => void,
   signal: AbortSignal,
   { idle, busy, dimms }: ServiceSize = ASKED,
-): Promise<ServiceBench> {
+): Promise<Findings> {
   const lines = idle === 0 ? [] : await benchIdle(idle, log, signal);
   const { measurement, lines: more } = await benchBusy(busy, dimms, log, signal);
   return { measurements: [measurement], lines: [...lines, ...more] };

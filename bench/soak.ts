@@ -12,7 +12,7 @@ import { openMetrics } from "../src/cli/open-metrics.ts";
 import { Journal } from "../src/keeper/journal/journal.ts";
 import { nodeSha256 } from "../src/targets/sha256.ts";
 import { Host } from "./service-host.ts";
-import { type Measurement, measured } from "./stats.ts";
+import { type Findings, measured } from "./stats.ts";
 
 const GUESTS = 100;
 /** Of all guests together. */
@@ -23,12 +23,6 @@ const MINUTES = [1, 5, 15] as const;
 const SCRAPE_EVERY_MS = 15_000;
 /** For the last changes to be described. */
 const SETTLE_MS = 120_000;
-
-/** Rows for the table, and what does not fit into it. */
-export interface Soak {
-  readonly measurements: readonly Measurement[];
-  readonly lines: readonly string[];
-}
 
 /** How much of it; smaller to try it out. */
 export interface SoakSize {
@@ -41,7 +35,7 @@ export async function benchSoak(
   log: (line: string) => void,
   signal: AbortSignal,
   { guests, minutes }: SoakSize = { guests: GUESTS, minutes: MINUTES },
-): Promise<Soak> {
+): Promise<Findings> {
   const directory = await mkdtemp(join(tmpdir(), "kdh-soak-"));
   try {
     await using journal = await Journal.open({ directory, sha256: nodeSha256, say: log });

@@ -52,3 +52,9 @@ export function verdict({ limit, ...figures }: Measurement): string {
   if (!limit) return "";
   return figures[limit.of] <= limit.ms ? "yes" : "NO";
 }
+
+/** What a part gives: rows of the table, and what no row of it holds. */
+export interface Findings {
+  readonly measurements: readonly Measurement[];
+  readonly lines: readonly string[];
+}

@@ -14,7 +14,7 @@ import { RootTree } from "../src/targets/local/tree.ts";
 import { watchUevents } from "../src/targets/local/watch-uevents.ts";
 import { nodeSha256 } from "../src/targets/sha256.ts";
 import { InsideSim } from "../test/targets/local/inside-sim.ts";
-import { type Measurement, measured } from "./stats.ts";
+import { type Findings, measured } from "./stats.ts";
 
 /** Blocks of 128 MiB that come. */
 const EVENTS = 3840;
@@ -40,14 +40,8 @@ class UnlinkedTree extends RootTree {
 
 const now = (): number => Number(process.hrtime.bigint()) / 1e6;
 
-/** What the storms gave. */
-export interface StormBench {
-  readonly measurements: readonly Measurement[];
-  readonly lines: readonly string[];
-}
-
 /** Each storm is a machine of its own, so that each begins with the same header. */
-export async function benchStorm(log: (line: string) => void): Promise<StormBench> {
+export async function benchStorm(log: (line: string) => void): Promise<Findings> {
   try {
     await access(DEVICE, constants.W_OK);
   } catch {
