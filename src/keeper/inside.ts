@@ -13,7 +13,7 @@ import { planRearm, type RearmHashes, type RearmPlan } from "../image/rearm.ts";
 import { confirmRearm, verifyRearm } from "../image/rearm-verify.ts";
 import { type Audit, isCorrectable } from "./audit.ts";
 import { type FullLoad, type InsideMachine, isImageKept } from "./inside-machine.ts";
-import type { PlacedHeader } from "./install-log.ts";
+import { headerOf, type PlacedHeader } from "./install-log.ts";
 import { interruptible } from "./interruptible.ts";
 import { wantedHeaders, withAllCpus } from "./wanted-headers.ts";
 import type { Keeping } from "./watch.ts";
@@ -321,7 +321,7 @@ export class InsideKeeper implements Keeping<InsideInstall> {
     this.#owed = undefined;
     this.#retryMs = FIRST_RETRY_MS;
     const { image } = (await this.#look()).audit;
-    const after = image && { address: image.headerAddress, header: image.header };
+    const after = image && headerOf(image);
     return { way: "full-load", callMs, source, reason, after };
   }
 

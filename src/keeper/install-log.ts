@@ -86,6 +86,11 @@ export interface PlacedHeader {
   readonly header: CoreHeader;
 }
 
+/** The header of `image`, as it was found. */
+export function headerOf({ headerAddress, header }: CaptureImage): PlacedHeader {
+  return { address: headerAddress, header };
+}
+
 /** Where the header of `image` is after `plan`, and what it says; undefined where the plan does not touch it. */
 export function headerAfter(
   image: CaptureImage,

@@ -5,7 +5,7 @@ import type { CaptureImage } from "../../image/locate.ts";
 import { hex } from "../../elfcore/hex.ts";
 import { describedMemory } from "../../layout/described.ts";
 import type { InsideInstall } from "../inside.ts";
-import { headerAfter, type InstallCause, type PlacedHeader } from "../install-log.ts";
+import { headerAfter, headerOf, type InstallCause, type PlacedHeader } from "../install-log.ts";
 import type { InstallReport } from "../install.ts";
 import type { TargetEvent } from "../service-event.ts";
 import type { EntryBody, EntryRef } from "./entry.ts";
@@ -27,7 +27,7 @@ export function verdictBody(
     missing: rangeTexts(missing),
     stale: rangeTexts(stale),
     cpusMissing: cpus.missing,
-    header: image ? headerText({ address: image.headerAddress, header: image.header }, sha256) : null,
+    header: image ? headerText(headerOf(image), sha256) : null,
     ...(sinceLookMs !== undefined && { sinceLookMs: rounded(sinceLookMs) }),
   };
 }
@@ -62,7 +62,7 @@ export function installedBody(
     target,
     ...facts,
     cause: causeText(cause),
-    before: headerText({ address: image.headerAddress, header: image.header }, sha256),
+    before: headerText(headerOf(image), sha256),
     after: after ? headerText(after, sha256) : null,
     ...(isInside && { way: installed.way, callMs: rounded(installed.callMs) }),
     writes: writes.map(({ what, address, after: bytes }) => ({

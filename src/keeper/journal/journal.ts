@@ -4,6 +4,7 @@ import { guardsOf, recordWrites } from "../../image/write-ahead.ts";
 import type { WritePlan } from "../../image/plan.ts";
 import {
   headerAfter,
+  headerOf,
   type InstallIntent,
   type InstallLog,
   type OpenInstall,
@@ -198,7 +199,7 @@ export class Journal implements ServiceListener, AsyncDisposable {
       entry: "intent",
       target,
       cause: causeText(cause),
-      before: headerText({ address: image.headerAddress, header: image.header }, sha256),
+      before: headerText(headerOf(image), sha256),
       after: after ? headerText(after, sha256) : null,
       wasRunning: wasRunning ?? null,
       guards: guardsOf(image).map(guardText),
