@@ -6,16 +6,11 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { Ended } from "../cli/ended.ts";
 import { startBytesQemu } from "../targets/qemu/bytes-qemu.ts";
 
 const SOURCE = fileURLToPath(new URL("../../", import.meta.url));
 const run = promisify(execFile);
-
-interface Ended {
-  readonly code: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
 
 let directory = "";
 let file = "";

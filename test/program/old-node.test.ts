@@ -6,15 +6,10 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import type { Ended } from "../cli/ended.ts";
 
 const SOURCE = fileURLToPath(new URL("../../", import.meta.url));
 const run = promisify(execFile);
-
-interface Ended {
-  readonly code: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
 
 async function ended(command: string, args: readonly string[], env = process.env): Promise<Ended> {
   return await run(command, args, { cwd: SOURCE, env }).then(
