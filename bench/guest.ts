@@ -10,7 +10,7 @@ import { AcceleratorChoice, LabGuest } from "../src/lab/guest.ts";
 import { buildParts } from "../src/lab/parts.ts";
 import { loadCaptureKernel } from "../src/lab/guest-actions.ts";
 import { QemuGuest } from "../src/targets/qemu/guest.ts";
-import { plugDimm } from "../src/targets/qemu/plug.ts";
+import { allocateDimm } from "../src/targets/qemu/plug.ts";
 import { QemuMachine } from "../src/targets/qemu/machine.ts";
 import type { GuestMemoryAccess } from "../src/targets/qemu/memory.ts";
 import { nodeSha256 } from "../src/targets/sha256.ts";
@@ -92,7 +92,7 @@ export async function benchGuest(
   ];
 }
 
-/** How long after `device_add`'s answer our header is there, while we hold the guest's QMP socket and watch. */
+/** How long after `device_add`'s answer the last byte of our header is there, while we hold the guest's QMP socket and watch. */
 async function reactionsToOthers(
   guest: LabGuest,
   machine: QemuMachine,
@@ -103,8 +103,8 @@ async function reactionsToOthers(
   let installedAt: ((at: number) => void) | undefined;
   const watching = watch(machine, keeper, {
     signal: stop.signal,
-    onEvent: ({ kind }) => {
-      if (kind === "installed") installedAt?.(performance.now());
+    onEvent: (event) => {
+      if (event.kind === "installed") installedAt?.(performance.now() - event.installed.heldMs!);
     },
   });
   // What ends it early is told of below.
@@ -115,8 +115,9 @@ async function reactionsToOthers(
       const [least, most] = CHANGE_EVERY_MS;
       await delay(least + ((most - least) * i) / CHANGES);
       const installed = new Promise<number>((resolve) => (installedAt = resolve));
-      await plugDimm(others.qmp, { size: 128n << 20n });
-      const answered = performance.now();
+      let answered = Infinity;
+      const dimm = await allocateDimm(others.qmp, { size: 128n << 20n });
+      await dimm.plug(() => (answered = performance.now()));
       reactions.push(
         Math.max(0, (await Promise.race([installed, watching.then(neverInstalled)])) - answered),
       );

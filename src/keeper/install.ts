@@ -17,6 +17,8 @@ import type { Machine } from "./machine.ts";
 export interface InstallReport {
   readonly writes: readonly PlannedWrite[];
   readonly pauseMicroseconds: number | undefined;
+  /** For how long the last byte had been there when this was told, ms: the machine was let run and the bytes read back. Undefined where nobody measured it. */
+  readonly heldMs?: number;
 }
 
 /**
@@ -108,10 +110,11 @@ async function pauseAndWrite(machine: Machine, image: CaptureImage, plan: WriteP
   const check = new ImageCheck(machine.memory, image);
   await check.run();
   const places = placesOf(machine.memory, plan);
-  const { microseconds } = await machine.paused(async () => {
+  const { microseconds, value: writtenAt } = await machine.paused(async () => {
     // All reads at once: without a shared file each waits for QEMU, and the guest waits with it.
     await Promise.all([check.run(), checkBefore(plan, places)]);
     await writeAll(machine.memory, plan);
+    return performance.now();
   });
   for (const { address, after, what } of plan.writes) {
     if (!equalBytes(await machine.memory.read(address, after.length), after)) {
@@ -121,7 +124,8 @@ async function pauseAndWrite(machine: Machine, image: CaptureImage, plan: WriteP
       );
     }
   }
-  return { writes: plan.writes, pauseMicroseconds: microseconds };
+  const heldMs = performance.now() - writtenAt;
+  return { writes: plan.writes, pauseMicroseconds: microseconds, heldMs };
 }
 
 /**

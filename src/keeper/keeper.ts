@@ -34,6 +34,8 @@ export interface Updated {
   /** Whether the digest in `before` was computed, and not only found where it was. */
   readonly isHashed: boolean;
   readonly installed: InstallReport | undefined;
+  /** As {@link InstallReport.heldMs}. */
+  readonly heldMs?: number | undefined;
 }
 
 /**
@@ -116,7 +118,8 @@ export class Keeper implements Keeping<InstallReport> {
       try {
         const { missing, stale, cpus } = before;
         const logged = this.#logged({ why: "reconcile", missing, stale, presentCpus: cpus.present });
-        return { before, isHashed, installed: await this.#put(image, wanted, logged) };
+        const installed = await this.#put(image, wanted, logged);
+        return { before, isHashed, installed, heldMs: installed.heldMs };
       } catch (error) {
         // Where there is no room nothing was touched: what was hashed still holds, and the next look need not hash.
         if (!(error instanceof ImageError) || error.kind !== "header-too-large") this.#hashed = undefined;

@@ -11,8 +11,16 @@ export interface Keeping<I> {
   audit(signal?: AbortSignal): Promise<Audit>;
   /** Takes the hash that the next install will need. @param signal as for {@link audit}. */
   prepare(image: CaptureImage, signal?: AbortSignal): Promise<unknown>;
-  /** Looks, and installs what has to be installed. */
-  update(): Promise<{ readonly before: Audit; readonly installed: I | undefined }>;
+  /**
+   * Looks, and installs what has to be installed.
+   *
+   * @returns `heldMs`: for how long what was installed has been there already, where that is known.
+   */
+  update(): Promise<{
+    readonly before: Audit;
+    readonly installed: I | undefined;
+    readonly heldMs?: number | undefined;
+  }>;
   /**
    * Proves that what was installed holds, where that takes longer than what was installed may wait to be told of.
    *
@@ -101,11 +109,13 @@ export async function watch<I>(
   let heldAt: number | undefined;
   let hashHeldAt: number | undefined;
   const since = (at: number | undefined): number | undefined => (at === undefined ? undefined : now() - at);
-  /** Grows with each call that was in vain. */
+  /** Grows with each call that was in vain: so long after that look nobody is answered. */
   let calmMs = 0;
+  let lookedAt = -Infinity;
   try {
     while (!signal.aborted) {
-      if (calmMs > 0) await pause(calmMs, signal);
+      const calmFor = lookedAt + calmMs - now();
+      if (calmFor > 0) await pause(calmFor, signal);
       const changedAt = doorbell.take();
       let startedAt = now();
       try {
@@ -121,10 +131,10 @@ export async function watch<I>(
           verifyAt = now() + resting(now() - startedAt, options.verifyEveryMs ?? VERIFY_EVERY_MS);
           startedAt = now();
         }
-        const { before, installed } = await keeper.update();
+        const { before, installed, heldMs = 0 } = await keeper.update();
         told.success();
         if (installed) {
-          const reactionMs = changedAt === undefined ? undefined : now() - changedAt;
+          const reactionMs = changedAt === undefined ? undefined : now() - heldMs - changedAt;
           onEvent({ kind: "installed", before, installed, reactionMs, sinceLookMs: since(heldAt) });
           heldAt = now();
           const instead = await keeper.confirm?.();
@@ -140,9 +150,10 @@ export async function watch<I>(
         told.failure(error);
         calmMs = changedAt === undefined ? 0 : calmer(calmMs);
       }
-      const rest = resting(now() - startedAt, options.lookEveryMs ?? LOOK_EVERY_MS);
+      lookedAt = now();
+      const rest = resting(lookedAt - startedAt, options.lookEveryMs ?? LOOK_EVERY_MS);
       // Who was told to stop during the look is not to wait for the next one.
-      if (!signal.aborted) await doorbell.wait(Math.max(1, Math.min(rest, verifyAt - now())));
+      if (!signal.aborted) await doorbell.wait(Math.max(1, Math.min(rest, verifyAt - lookedAt)));
     }
   } finally {
     signal.removeEventListener("abort", onAbort);

@@ -62,6 +62,25 @@ describe("a machine that is watched", () => {
     expect(installed?.kind === "installed" && installed.reactionMs).toBeGreaterThan(0);
   });
 
+  test("has its header since the last byte of it, not since that was read back", async () => {
+    const target = new FakeTarget("file");
+    const keeper = new Keeper(target, nodeSha256);
+    const update = keeper.update.bind(keeper);
+    let now = 0;
+    keeper.update = async () => {
+      const updated = await update();
+      if (!updated.installed) return updated;
+      now += 50;
+      return { ...updated, heldMs: 40 };
+    };
+    await using watching = new Watching(target, { now: () => now }, keeper);
+    expect(await watching.first(1)).toEqual(["accurate"]);
+    target.add(slots(0));
+    target.tell();
+    await watching.first(2);
+    expect(watching.events[1]).toMatchObject({ kind: "installed", reactionMs: 10 });
+  });
+
   test("is brought up to date once for many changes that come while a look is under way", async () => {
     const target = new FakeTarget("file");
     await using watching = new Watching(target);
