@@ -5,15 +5,18 @@ import { type GuestMemory, type GuestMemoryOptions, openGuestMemory } from "./me
 import { type DimmRequest, plugDimm, type PluggedDimm } from "./plug.ts";
 import { QmpClient, type QmpConnectOptions } from "./qmp.ts";
 import type { QmpSession } from "./qmp-session.ts";
-import { queryStatus } from "./replies.ts";
+import { queryStatus, type RunState } from "./replies.ts";
 import type { PauseWitness } from "./pause-witness.ts";
-import { assertNotMigrating, pauseGuest, type PauseToken, resumeGuest } from "./run-state.ts";
+import { askPermit, pauseGuest, type PauseToken, resumeGuest } from "./run-state.ts";
 import { Standstill } from "./standstill.ts";
 
 export interface QemuGuestOptions extends QmpConnectOptions, GuestMemoryOptions {
   /** Told of each pause of {@link QemuGuest.pausedDuring}. */
   readonly pauseWitness?: PauseWitness | undefined;
 }
+
+/** For how long a guest that might be paused still may, ms; what changes within it is seen in the pause. */
+const PERMIT_MS = 50;
 
 /** Owns the QMP connection and the guest's memory: close it. */
 export class QemuGuest {
@@ -22,6 +25,7 @@ export class QemuGuest {
   /** Length of the last pause that `resume` ended, microseconds between STOP and RESUME. */
   lastPauseMicroseconds: number | undefined;
   readonly #pauseWitness: PauseWitness | undefined;
+  #permit: { readonly answer: Promise<RunState>; readonly askedAt: number } | undefined;
 
   private constructor(qmp: QmpSession, memory: GuestMemory, pauseWitness: PauseWitness | undefined) {
     this.qmp = qmp;
@@ -66,13 +70,32 @@ export class QemuGuest {
 
   /** Stops the guest where it runs. Hand the token to `resume`. */
   async pause(): Promise<PauseToken> {
-    return await pauseGuest(this.qmp);
+    return await pauseGuest(this.qmp, queryStatus(this.qmp));
   }
 
   /** Starts the guest again where `pause` stopped it; one that did not run before stays as it was. */
   async resume(token: PauseToken): Promise<void> {
     const length = await resumeGuest(this.qmp, token);
     if (length !== undefined) this.lastPauseMicroseconds = length;
+  }
+
+  /**
+   * Asks whether the guest may be paused, for a pause that is likely to follow at once: it need not ask again then. A
+   * guest that is busy with new memory keeps QEMU from answering for milliseconds, each time.
+   */
+  expectPause(): void {
+    const answer = askPermit(this.qmp);
+    // Where it is not waited for, something else has failed before it, or there was no pause.
+    answer.catch(() => undefined);
+    this.#permit = { answer, askedAt: performance.now() };
+  }
+
+  #takePermit(): Promise<RunState> {
+    if (this.#permit === undefined || performance.now() - this.#permit.askedAt > PERMIT_MS)
+      this.expectPause();
+    const { answer } = this.#permit!;
+    this.#permit = undefined;
+    return answer;
   }
 
   /**
@@ -86,12 +109,10 @@ export class QemuGuest {
    */
   async pausedDuring<T>(fn: () => Promise<T>): Promise<T> {
     await using _ = await this.memory.lock.take();
-    const permitted = assertNotMigrating(this.qmp);
-    // Where it is not waited for, something else has failed before it.
-    permitted.catch(() => undefined);
+    const permit = this.#takePermit();
     this.#pauseWitness?.ready();
     return await this.memory.withWritesReady(async () => {
-      const standstill = await Standstill.begin(this.qmp, permitted, this.#pauseWitness);
+      const standstill = await Standstill.begin(this.qmp, permit, this.#pauseWitness);
       const work = async (): Promise<T> => {
         await this.memory.attach(standstill.state);
         return await this.memory.guarded(async () => await standstill.beforeWrite(), fn);

@@ -60,7 +60,11 @@ export class QemuMachine
   readonly #plugging: Plugging | undefined;
   #interrupted = false;
   #slots: Promise<unknown> | undefined;
-  readonly #pollEveryMs: (() => number) | undefined;
+  readonly #pollEveryMs: () => number;
+  /** Looks at its layout that are under way. */
+  #looks = 0;
+  /** It may have changed since the last of them. */
+  #changed = false;
 
   private constructor(
     name: string,
@@ -72,7 +76,7 @@ export class QemuMachine
     this.guest = guest;
     this.#lock = lock;
     this.#plugging = plugging;
-    this.#pollEveryMs = pollEveryMs;
+    this.#pollEveryMs = pollEveryMs ?? (() => 0);
   }
 
   /**
@@ -109,6 +113,17 @@ export class QemuMachine
   }
 
   async layout(): Promise<MachineLayout> {
+    this.#looks++;
+    if (this.#changed) this.guest.expectPause();
+    this.#changed = false;
+    try {
+      return await this.#layout();
+    } finally {
+      this.#looks--;
+    }
+  }
+
+  async #layout(): Promise<MachineLayout> {
     // All at once: whoever has paused the machine waits for the answers.
     const [devices, hotpluggableCpus, canGrow, bootRam] = await Promise.all([
       this.guest.memoryDevices(),
@@ -151,7 +166,14 @@ export class QemuMachine
   }
 
   onChange(changed: () => void): Disposable {
-    return watchDevices(this.guest, changed, this.#pollEveryMs);
+    const rung = (): void => {
+      this.#changed = true;
+      changed();
+    };
+    return watchDevices(this.guest, rung, {
+      atLeastMs: this.#pollEveryMs,
+      isBusy: () => this.#looks > 0 || this.#pause !== undefined,
+    });
   }
 
   async paused<T>(work: () => Promise<T>): Promise<PausedWork<T>> {

@@ -12,6 +12,8 @@ export interface PauseToken {
   readonly state: RunState;
   /** When the guest stopped, microseconds of QEMU's host clock; `undefined` where it did not run. */
   readonly stoppedAt: number | undefined;
+  /** To be awaited before anything is written: rejected where its memory is being moved since it was asked for before. */
+  readonly unmoved: Promise<void>;
 }
 
 /** A guest could not be brought back to the run state that it had. */
@@ -26,25 +28,47 @@ const microseconds = (event: QmpEvent): number =>
   event.timestamp.seconds * 1_000_000 + event.timestamp.microseconds;
 
 /**
+ * Whether the guest may be stopped, and what it is in.
+ *
+ * @throws {RunStateError} where its memory is being copied.
+ */
+export async function askPermit(qmp: QmpSession): Promise<RunState> {
+  const [state] = await Promise.all([queryStatus(qmp), assertNotMigrating(qmp)]);
+  return state;
+}
+
+/**
  * Stops the guest where it runs, and waits until QEMU says so.
  *
  * Once `stop` was sent it may take effect at any later time. QEMU runs commands in order: where anything fails after
  * it, `cont` is sent behind it, so that a guest which ran runs again.
  *
- * @param permitted what has to be fulfilled before it is stopped: whoever waits for that beforehand waits for QEMU twice.
+ * @param permit as {@link askPermit} was answered shortly before: it is the event that says whether it was we who stopped it.
  * @param stopping called right before `stop` is sent, where the guest runs.
- * @throws what `permitted` is rejected with; then nothing was sent.
+ * @throws what `permit` is rejected with; then nothing was sent.
  */
 export async function pauseGuest(
   qmp: QmpSession,
-  { permitted, stopping }: { readonly permitted?: Promise<void>; readonly stopping?: () => void } = {},
+  permit: Promise<RunState>,
+  stopping: () => void = () => undefined,
 ): Promise<PauseToken> {
-  const [before] = await Promise.all([queryStatus(qmp), permitted]);
-  if (!before.running) return { wasRunning: false, state: before, stoppedAt: undefined };
-  stopping?.();
+  const before = await permit;
+  if (!before.running)
+    return { wasRunning: false, state: before, stoppedAt: undefined, unmoved: Promise.resolve() };
+  stopping();
   try {
-    const { state, event } = await transition(qmp, "STOP", "stop");
-    return { wasRunning: true, state, stoppedAt: event === undefined ? undefined : microseconds(event) };
+    const stop = transition(qmp, "STOP", "stop");
+    // Sent behind it at once: answered while the guest stands still, when QEMU has nothing else to do.
+    const unmoved = qmp.eventsInOrder ? assertNotMigrating(qmp) : Promise.resolve();
+    unmoved.catch(() => undefined);
+    const { state, event } = await stop;
+    return {
+      // Who stopped it between question and command wants it stopped. Where events may be late, that is not known.
+      wasRunning: event !== undefined || !qmp.eventsInOrder,
+      state,
+      stoppedAt: event === undefined ? undefined : microseconds(event),
+      unmoved,
+    };
   } catch (error) {
     if (!qmp.isOpen) throw error;
     const fail = async (): Promise<never> => await Promise.reject(asError(error));
@@ -159,7 +183,7 @@ const NOT_MIGRATING: ReadonlySet<string> = new Set(["none", "cancelled", "comple
  *
  * @throws {RunStateError} where that is under way.
  */
-export async function assertNotMigrating(qmp: QmpSession): Promise<void> {
+async function assertNotMigrating(qmp: QmpSession): Promise<void> {
   const status = await queryMigration(qmp);
   if (status !== undefined && !NOT_MIGRATING.has(status)) {
     throw new RunStateError(

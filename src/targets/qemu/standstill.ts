@@ -5,7 +5,7 @@ import type { QmpSession } from "./qmp-session.ts";
 import { queryStatus, type RunState } from "./replies.ts";
 import type { OpenPause, PauseWitness } from "./pause-witness.ts";
 import { stayAwake } from "./stay-awake.ts";
-import { assertNotMoving, pauseGuest, type PauseToken, resumeGuest } from "./run-state.ts";
+import { askPermit, assertNotMoving, pauseGuest, type PauseToken, resumeGuest } from "./run-state.ts";
 
 /**
  * How long after our own `stop` its answer is as good as a new one, once the events that have come since are seen.
@@ -14,10 +14,11 @@ import { assertNotMoving, pauseGuest, type PauseToken, resumeGuest } from "./run
 const FRESH_MS = 2;
 
 /**
- * How long a pause is given in which we do not sleep: an install takes one, and one that takes longer waits for somebody
- * else. Over libvirt it is virsh's and libvirt's turn most of the time.
+ * For how long we do not sleep after `stop` and after `cont`, which are answered within it most of the time. Not longer:
+ * of two processors QEMU's threads need the other one too, and the kernel lets who is awake finish its slice of 3 ms.
+ * Over libvirt it is virsh's and libvirt's turn most of the time.
  */
-const AWAKE_MS = 20;
+const AWAKE_MS = 0.25;
 
 /** One pause, from `stop` to `cont`. */
 export class Standstill {
@@ -33,11 +34,11 @@ export class Standstill {
   #checking: Promise<void> | undefined;
   /** Somebody else has let the guest run since we last looked. */
   #resumed = false;
-  readonly #awake: Disposable;
+  #awake: Disposable;
 
   private constructor(qmp: QmpSession, witness: PauseWitness | undefined) {
     this.#qmp = qmp;
-    this.#awake = stayAwake("qmp" in qmp.resumable ? AWAKE_MS : 0);
+    this.#awake = this.#stayAwake();
     this.#witness = witness;
     this.#forget = qmp.onEvent(({ event }) => {
       if (event === "RESUME" && this.#token !== undefined) this.#resumed = true;
@@ -47,18 +48,18 @@ export class Standstill {
   /**
    * Stops the guest where it runs.
    *
-   * @param permitted as for {@link pauseGuest}.
+   * @param permit as for {@link pauseGuest}.
    * @param witness told of that before, and when it runs again.
    * @throws {RunStateError} where it stands still because its memory is being moved.
    */
   static async begin(
     qmp: QmpSession,
-    permitted: Promise<void>,
+    permit: Promise<RunState>,
     witness: PauseWitness | undefined,
   ): Promise<Standstill> {
     const standstill = new Standstill(qmp, witness);
     try {
-      standstill.#token = await standstill.#pause(permitted);
+      standstill.#token = await standstill.#pause(permit);
       standstill.#stoppedAt = performance.now();
       assertNotMoving(standstill.#token.state);
       return standstill;
@@ -70,11 +71,14 @@ export class Standstill {
     }
   }
 
-  async #pause(permitted?: Promise<void>): Promise<PauseToken> {
-    const stopping = (): void => {
+  #stayAwake(): Disposable {
+    return stayAwake("qmp" in this.#qmp.resumable ? AWAKE_MS : 0);
+  }
+
+  async #pause(permit: Promise<RunState>): Promise<PauseToken> {
+    return await pauseGuest(this.#qmp, permit, () => {
       this.#witnessed ??= this.#witness?.pausing(this.#qmp.resumable);
-    };
-    return await pauseGuest(this.#qmp, permitted ? { permitted, stopping } : { stopping });
+    });
   }
 
   /**
@@ -102,6 +106,7 @@ export class Standstill {
    * guest either.
    *
    * @throws {ImageError} `changed` where somebody else has let the guest run.
+   * @throws {RunStateError} where its memory began to be moved right before the pause.
    */
   async beforeWrite(): Promise<void> {
     this.#checking ??= this.#check().finally(() => (this.#checking = undefined));
@@ -109,6 +114,7 @@ export class Standstill {
   }
 
   async #check(): Promise<void> {
+    await this.#token?.unmoved;
     if (!this.#asked) {
       this.#asked = this.#qmp.eventsInOrder;
       const fresh =
@@ -123,7 +129,7 @@ export class Standstill {
     this.#resumed = false;
     this.#asked = false;
     if (this.#wrote) {
-      const again = await this.#pause();
+      const again = await this.#pause(askPermit(this.#qmp));
       // Who let it run wants it to run: `end` sees to that.
       this.#token = { ...again, wasRunning: true };
     }
@@ -136,6 +142,8 @@ export class Standstill {
   /** Starts the guest again where it ran before. @returns how long it stood still, microseconds. */
   async end(): Promise<number | undefined> {
     this.#forget();
+    this.#awake[Symbol.dispose]();
+    this.#awake = this.#stayAwake();
     try {
       const length = await resumeGuest(this.#qmp, this.#token!);
       this.#told();

@@ -20,24 +20,26 @@ const HOT_MS = 2000;
 /** So many times as often QEMU is asked then. For all of the time it would be too much: a question takes 0.3 ms of a processor. */
 const HOT_SHARE = 4;
 
+/** What those who watch decide about asking; each is asked every time. */
+export interface Asking {
+  /** How long until QEMU is asked again at least, ms, for those who watch many. */
+  readonly atLeastMs: () => number;
+  /** Whether it is better not asked now: its answers come one after the other, and somebody waits for another one. */
+  readonly isBusy: () => boolean;
+}
+
 /**
  * Calls `changed` after each of them, and when somebody has to see that QEMU does not answer any more.
  *
  * QEMU has no event for a device that was added, and the guest's own word (ACPI_DEVICE_OST) comes when it has the
  * memory already: so QEMU is asked, every `pollMs` of its session, and more often where something changed just now.
- *
- * @param pollEveryMs how long until QEMU is asked again at least, for those who watch many.
  */
-export function watchDevices(
-  guest: QemuGuest,
-  changed: () => void,
-  pollEveryMs: () => number = () => 0,
-): Disposable {
+export function watchDevices(guest: QemuGuest, changed: () => void, asking: Asking): Disposable {
   const forget = guest.qmp.onEvent(({ event }) => {
     if (TELLING.has(event)) changed();
   });
   const ended = new AbortController();
-  poll(guest, changed, pollEveryMs, ended.signal).catch(changed);
+  poll(guest, changed, asking, ended.signal).catch(changed);
   return {
     [Symbol.dispose]: () => {
       forget();
@@ -54,15 +56,16 @@ export function nextPollMs(pollMs: number, calmMs: number, atLeastMs: number): n
 async function poll(
   guest: QemuGuest,
   changed: () => void,
-  pollEveryMs: () => number,
+  { atLeastMs, isBusy }: Asking,
   ended: AbortSignal,
 ): Promise<void> {
   let known = await devices(guest);
   let changedAt = -Infinity;
   while (!ended.aborted) {
     const calmMs = performance.now() - changedAt;
-    await delay(nextPollMs(guest.qmp.pollMs, calmMs, pollEveryMs()));
+    await delay(nextPollMs(guest.qmp.pollMs, calmMs, atLeastMs()));
     if (ended.aborted) return;
+    if (isBusy()) continue;
     const now = await devices(guest);
     if (now !== known) {
       changed();

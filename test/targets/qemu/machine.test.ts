@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { QemuMachine } from "../../../src/targets/qemu/machine.ts";
 import { type FakeGuest, startFakeGuest } from "./fake-guest.ts";
 import { type Handler, Refusal } from "./fake-qmp.ts";
@@ -58,6 +58,29 @@ describe("the layout of a QEMU machine", () => {
     expect((await machine.layout()).canGrow).toBe(true);
     expect(await machine.layout()).toMatchObject({ canGrow: true, cpus: [{ present: true }] });
     expect(asked).toBe(1);
+  });
+});
+
+describe("a QEMU machine that is watched", () => {
+  it("asks with a look that follows a change whether it may be paused too", async () => {
+    const { machine, fake } = await openBoth({
+      "query-hotpluggable-cpus": () => [SLOT],
+      "query-memory-devices": () => [],
+      "qom-get": qom(() => ({ size: 0x100_0000, slots: 4 })),
+    });
+    const permitsAsked = (): number => fake.log.splice(0).filter((line) => line === "query-migrate").length;
+    let changes = 0;
+    using _ = machine.onChange(() => changes++);
+    await machine.layout();
+    expect(permitsAsked()).toBe(0);
+    fake.connections[0]?.write(
+      '{"event": "ACPI_DEVICE_OST", "data": {}, "timestamp": {"seconds": 1, "microseconds": 1}}\n',
+    );
+    await vi.waitUntil(() => changes > 0);
+    await machine.layout();
+    expect(permitsAsked()).toBe(1);
+    await machine.layout();
+    expect(permitsAsked()).toBe(0);
   });
 });
 

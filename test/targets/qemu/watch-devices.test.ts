@@ -1,6 +1,9 @@
 /** How often QEMU is asked what it has no event for. */
-import { expect, test } from "vitest";
-import { nextPollMs } from "../../../src/targets/qemu/watch-devices.ts";
+import { setTimeout as delay } from "node:timers/promises";
+import { expect, test, vi } from "vitest";
+import { QemuGuest } from "../../../src/targets/qemu/guest.ts";
+import { nextPollMs, watchDevices } from "../../../src/targets/qemu/watch-devices.ts";
+import { startFakeGuest } from "./fake-guest.ts";
 
 test.each([
   ["where nothing has changed", Infinity, 0, 8],
@@ -9,4 +12,30 @@ test.each([
   ["where many are watched, nobody more often than all can be", 0, 40, 40],
 ])("%s", (_, calmMs, atLeastMs, expected) => {
   expect(nextPollMs(8, calmMs, atLeastMs)).toBe(expected);
+});
+
+test("not while somebody waits for another answer; what came meanwhile is told of then", async () => {
+  const devices: unknown[] = [];
+  const fake = await startFakeGuest({ handlers: { "query-memory-devices": () => devices } });
+  try {
+    await using guest = await QemuGuest.open(fake.path);
+    const asked = (): number => fake.log.filter((line) => line === "query-memory-devices").length;
+    let isBusy = false;
+    let changes = 0;
+    using _ = watchDevices(guest, () => changes++, { atLeastMs: () => 0, isBusy: () => isBusy });
+    await vi.waitUntil(() => asked() > 3);
+    isBusy = true;
+    // One may be under way.
+    await delay(30);
+    const before = asked();
+    devices.push({ type: "dimm", data: { id: "dimm0", addr: 2n ** 32n, size: 1 << 27, hotplugged: true } });
+    await delay(60);
+    expect(asked()).toBe(before);
+    expect(changes).toBe(0);
+    isBusy = false;
+    await vi.waitUntil(() => changes > 0);
+    expect(changes).toBe(1);
+  } finally {
+    await fake.stop();
+  }
 });
