@@ -1,5 +1,8 @@
 /** What is measured, in parts that each have a process to themselves: nothing that one leaves behind slows the next. */
 import { fork } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { benchGuest, type Reach } from "./guest.ts";
 import { benchHugeDimms } from "./huge-dimms.ts";
 import { benchInside } from "./inside.ts";
@@ -60,6 +63,9 @@ const SECTIONS: Readonly<Record<SectionName, Section>> = {
   "huge-240": async (log, signal) => benchHugeDimms(240, 2n << 30n, log, signal),
 };
 
+/** These hold nothing that would have to be given back, and do not look up from their work: they are ended as they are. */
+export const ENDED_AT_ONCE: ReadonlySet<string> = new Set<SectionName>(["simulation", "pure"]);
+
 /** Whether there is such a part. */
 export function isSection(name: string): name is SectionName {
   return SECTION_NAMES.some((known) => known === name);
@@ -81,7 +87,9 @@ export async function measureHere(name: SectionName, log: Log, signal: AbortSign
  */
 export async function measureApart(name: SectionName, ended: AbortSignal): Promise<Findings> {
   ended.throwIfAborted();
-  const child = fork(process.argv[1]!, ["--section", name]);
+  // What it, and whoever it has started, cannot remove any more is gone with this.
+  const room = await mkdtemp(join(tmpdir(), "kdh-bench-"));
+  const child = fork(process.argv[1]!, ["--section", name], { env: { ...process.env, TMPDIR: room } });
   ended.addEventListener("abort", () => child.kill("SIGTERM"), { once: true });
   let findings: Findings | undefined;
   child.on("message", (message) => {
@@ -91,6 +99,7 @@ export async function measureApart(name: SectionName, ended: AbortSignal): Promi
   const code = await new Promise<number | string | null>((resolve) => {
     child.once("exit", (status, by) => resolve(by ?? status));
   });
+  await rm(room, { recursive: true, force: true, maxRetries: 5 });
   if (code !== 0 || !findings) throw new Error(`Cannot measure ${name}: its process ended with ${code}`);
   return findings;
 }

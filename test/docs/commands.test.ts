@@ -9,6 +9,7 @@ import { parseServiceConfig } from "../../src/keeper/service/config.ts";
 import { parseScenario } from "../../src/simulation/world/scenario-file.ts";
 import { type Ended, ended } from "../cli/ended.ts";
 import { UnderWay } from "../cli/under-way.ts";
+import { checkoutLinesForTest, checkoutLinesOf, runnerOf } from "./checkout-lines.ts";
 import { argumentsOf, type CommandLine, commandLinesOf, namedCommandsOf, wordsOf } from "./command-lines.ts";
 import { commandTree, parse, problemOfPart } from "./command-tree.ts";
 import { codeBlocksOf, documents, ROOT } from "./documents.ts";
@@ -18,14 +19,7 @@ import { StandIns } from "./stand-ins.ts";
 /** The reference has no command lines, but their forms, which come from the program. */
 const all = (await documents()).filter(({ path }) => !path.startsWith("docs/reference/"));
 const programs = programLinesOf(all);
-const others = [
-  ...new Map(
-    all
-      .flatMap(commandLinesOf)
-      .filter((line) => argumentsOf(line) === undefined)
-      .map((line) => [line.words.join("\0"), line]),
-  ).values(),
-];
+const others = checkoutLinesOf(all);
 
 /** Exit codes with which a command may end; 0 and 1 where nothing is said. */
 const CODES: readonly { readonly begins: string; readonly codes: readonly number[]; readonly why: string }[] =
@@ -122,11 +116,26 @@ describe("commands that are named in a sentence exist, with their options", () =
   });
 });
 
-describe("commands of the checkout exist", () => {
+describe("commands of the checkout exist, and are run", () => {
   test.each(titled(others))("%s (%s)", async (_text, _path, line) => {
     expect(await problemOf(line)).toBeUndefined();
+    expect(await isRun(line)).toBe(true);
+  });
+
+  test("make test runs the checks that it is said to", async () => {
+    expect(await read("test/run.mjs")).toContain('["typecheck", "lint", "format:check"]');
   });
 });
+
+/** Whether a test, or `make test` itself, runs it. */
+async function isRun(line: CommandLine): Promise<boolean> {
+  const runner = runnerOf(line);
+  if (runner === undefined || runner === "make test") return runner !== undefined;
+  const its = await checkoutLinesForTest(join(ROOT, runner));
+  const text = await read(runner);
+  const isIts = its.some((words) => words.join("\0") === line.words.join("\0"));
+  return isIts && text.includes("await checkoutLinesForTest(import.meta.filename)");
+}
 
 async function read(name: string): Promise<string> {
   return await readFile(join(ROOT, name), "utf8");
