@@ -108,7 +108,7 @@ process.on("disconnect", () => process.exit());
 
 for (let i = 0; i < Number(count); i++) {
   const path = join(directory, `${i}.new`);
-  guests.push(await startSimulatedQemu(spec, { path }));
+  guests.push(await startSimulatedQemu(spec, { path, ramFile: join(directory, `${i}.ram`) }));
   await rename(path, join(directory, `${i}.sock`));
 }
 tell({ started: guests.length });

@@ -42,7 +42,7 @@ const DimmAddresses = v.array(
     }),
   }),
 );
-const SizeSummary = v.object({ "base-memory": Unsigned64 });
+const SizeSummary = v.object({ "base-memory": Unsigned64, "plugged-memory": v.optional(Unsigned64) });
 const Chardevs = v.array(v.object({ label: v.string(), filename: v.string() }));
 
 async function checked<const TSchema extends v.GenericSchema>(
@@ -119,6 +119,11 @@ export async function queryDeviceAddress(qmp: QmpSession, id: string): Promise<b
 /** Of `query-memory-size-summary`: bytes of boot RAM. */
 export async function queryBaseMemory(qmp: QmpSession): Promise<bigint> {
   return (await checked(qmp, SizeSummary, "query-memory-size-summary"))["base-memory"];
+}
+
+/** Of `query-memory-size-summary`: bytes of memory devices; undefined where the machine cannot have any. */
+export async function queryPluggedMemory(qmp: QmpSession): Promise<bigint | undefined> {
+  return (await checked(qmp, SizeSummary, "query-memory-size-summary"))["plugged-memory"];
 }
 
 /** `query-chardev`: label and description of each character device. */

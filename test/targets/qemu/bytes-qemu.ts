@@ -145,7 +145,10 @@ export async function startBytesQemu(spec: string): Promise<BytesQemu> {
           },
         }));
       case "query-memory-size-summary":
-        return { "base-memory": Number(blueprint.backedRam.bytes), "plugged-memory": 0 };
+        return {
+          "base-memory": Number(blueprint.backedRam.bytes),
+          "plugged-memory": Number(machine.dimms.reduce((sum, { range }) => sum + rangeBytes(range), 0n)),
+        };
       case "query-hotpluggable-cpus":
         return Array.from({ length: machine.cpus.possible }, (_, cpu) => ({
           type: "max-x86_64-cpu",

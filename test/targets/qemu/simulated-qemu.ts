@@ -2,11 +2,13 @@
 import type { Socket } from "node:net";
 
 import { type PhysicalRange, rangeBytes } from "../../../src/layout/range.ts";
+import { crashMemory } from "../../../src/simulation/blueprint.ts";
 import type { SimulatedMachine } from "../../../src/simulation/machine.ts";
 import { buildMachine, parseSpec } from "../../../src/simulation/spec.ts";
 import { nodeSha256 } from "../../../src/targets/sha256.ts";
 import { type FakeGuest, type FakeGuestOptions, startFakeGuest } from "./fake-guest.ts";
 import { eventLine, type Handler, Refusal } from "./fake-qmp.ts";
+import { SimRamFile } from "./sim-ram-file.ts";
 
 /** The pretended QEMU. */
 export interface SimulatedQemu {
@@ -29,13 +31,23 @@ function line({ start, end }: PhysicalRange, name: string, offset: bigint): stri
   return `  ${hex(start)}-${hex(end - 1n)} (prio 0, ram): ${name} @${hex(offset)}`;
 }
 
-/** Listens at `options.path` for one client at a time. The machine's RAM is private: it is reached by `xp` and gdbstub. */
+/** How it is started. */
+export interface SimulatedQemuOptions extends FakeGuestOptions {
+  /** Where its boot RAM lies for all to see; without it RAM is private: it is reached by `xp` and gdbstub. */
+  readonly ramFile?: string;
+}
+
+/** Listens at `options.path` for one client at a time. */
 export async function startSimulatedQemu(
   spec: string = SMALL,
-  options: FakeGuestOptions = {},
+  { ramFile, ...options }: SimulatedQemuOptions = {},
 ): Promise<SimulatedQemu> {
   const machine = buildMachine(parseSpec(spec), nodeSha256);
   const { blueprint, memory } = machine;
+  const file =
+    ramFile === undefined
+      ? undefined
+      : new SimRamFile(ramFile, memory, blueprint.backedRam, crashMemory(blueprint));
   let running = true;
   const backends = new Map<string, bigint>();
   const pluggedBackends = new Map<string, string>();
@@ -65,7 +77,7 @@ export async function startSimulatedQemu(
   };
   const handlers: Readonly<Record<string, Handler>> = {
     "query-memdev": () => [
-      { id: "ram0", size: blueprint.backedRam.ranges.reduce((sum, range) => sum + rangeBytes(range), 0n) },
+      { id: "ram0", size: blueprint.backedRam.bytes, share: file !== undefined },
       ...machine.dimms.map(({ id, range }) => ({ id: backendOf(id), size: rangeBytes(range) })),
       ...[...backends].map(([id, size]) => ({ id, size })),
     ],
@@ -73,7 +85,7 @@ export async function startSimulatedQemu(
       path === "/objects"
         ? ["ram0", ...machine.dimms.map(({ id }) => backendOf(id)), ...backends.keys()].map((name) => ({
             name,
-            type: "child<memory-backend-ram>",
+            type: `child<memory-backend-${name === "ram0" && file ? "file" : "ram"}>`,
           }))
         : machine.dimms.map(({ id }) => ({ name: nameOf(id), type: "child<pc-dimm>" })),
     "query-memory-devices": () =>
@@ -90,6 +102,10 @@ export async function startSimulatedQemu(
           hotpluggable: true,
         },
       })),
+    "query-memory-size-summary": () => ({
+      "base-memory": blueprint.backedRam.bytes,
+      "plugged-memory": machine.dimms.reduce((sum, { range }) => sum + rangeBytes(range), 0n),
+    }),
     "query-hotpluggable-cpus": () =>
       Array.from({ length: machine.cpus.possible }, (_, cpu) => ({
         type: "max-x86_64-cpu",
@@ -97,6 +113,7 @@ export async function startSimulatedQemu(
         props: { "socket-id": cpu },
         ...(cpu < machine.cpus.present ? { "qom-path": `/machine/unattached/device[${cpu}]` } : {}),
       })),
+    ...(file === undefined ? {} : { "qom-get": qomGet(file.path) }),
     "object-add": ({ id, size }) => {
       backends.set(String(id), BigInt(String(size)));
       return {};
@@ -137,6 +154,7 @@ export async function startSimulatedQemu(
     ...options,
     onState: (now) => {
       running = now;
+      if (now) file?.takeOver();
       if (now) machine.resume();
       else machine.pause();
       options.onState?.(now);
@@ -151,6 +169,18 @@ export async function startSimulatedQemu(
     event: (name) => {
       for (const socket of fake.connections) if (socket.writable) socket.write(eventLine(name));
     },
-    stop: fake.stop,
+    stop: async () => {
+      await fake.stop();
+      file?.[Symbol.dispose]();
+    },
+  };
+}
+
+/** What QEMU says of boot RAM that lies in the file at `path`. */
+function qomGet(path: string): Handler {
+  return (args) => {
+    if (args["path"] === "/machine" && args["property"] === "memory-backend") return "/objects/ram0";
+    if (args["path"] === "/objects/ram0" && args["property"] === "mem-path") return path;
+    throw new Refusal("Property not found");
   };
 }
