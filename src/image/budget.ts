@@ -8,15 +8,9 @@ export interface ReadLimits {
   readonly bytes: number;
 }
 
-/** Thrown by the read that would pass a limit. */
+/** Thrown where a limit would be passed; a clause that says which. */
 export class BudgetError extends Error {
   override readonly name = "BudgetError";
-
-  constructor({ reads, bytes }: ReadLimits) {
-    super(
-      `the search was given up after ${reads} reads (${Math.floor(bytes / 1024 ** 2)} MiB): memory holds far more that looks like a part of kdump than any kernel has`,
-    );
-  }
 }
 
 /** Memory of which only so much is read. Writes pass. */
@@ -42,7 +36,9 @@ export class BudgetedMemory implements PhysicalMemory {
   /** @throws {BudgetError} where this read would pass a limit; what the memory itself throws. */
   async read(address: bigint, length: number, into?: Uint8Array): Promise<Uint8Array> {
     if (this.#reads + 1 > this.#limits.reads || this.#bytes + length > this.#limits.bytes) {
-      throw new BudgetError({ reads: this.#reads, bytes: this.#bytes });
+      throw new BudgetError(
+        `the search was given up after ${this.#reads} reads (${Math.floor(this.#bytes / 1024 ** 2)} MiB): memory holds far more that looks like a part of kdump than any kernel has`,
+      );
     }
     this.#reads++;
     this.#bytes += length;

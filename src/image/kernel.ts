@@ -6,6 +6,7 @@
  * right proves nothing about being armed. The pointer does.
  */
 import type { CoreHeader } from "../elfcore/header.ts";
+import { BudgetError } from "./budget.ts";
 import { isKernelText, KERNEL_MAP_START, pageOffsetOf } from "../elfcore/kinds.ts";
 import { RangeSet } from "../layout/range-set.ts";
 import type { PhysicalRange } from "../layout/range.ts";
@@ -18,10 +19,17 @@ import { numberOf, symbolOf, type VmcoreInfo } from "./vmcoreinfo.ts";
 
 /** How much from `_stext` on is searched. `_end - _text` is 35 to 47 MiB on Debian's cloud kernels. */
 const KERNEL_SPAN = 96 * 1024 * 1024;
-/** A kernel's data holds some thousands of pointers into the linear mapping; more tries than this is a trap. */
+/**
+ * Of the pointers into the linear mapping that a kernel's span holds, one in a hundred or so leads to where an image may
+ * be: more tries than this is a trap.
+ */
 const MAX_POINTERS_TRIED = 50_000;
-/** `struct kimage` has 600 to 1024 bytes, and kmalloc aligns objects of that size to as much (since v5.4). */
+/**
+ * `struct kimage` has 600 to 1024 bytes, and kmalloc's cache for those has them at multiples of as much: since v5.4
+ * (59bb47985c1d, "guarantee natural alignment for kmalloc(power-of-two)") also where allocations are debugged.
+ */
 const KIMAGE_ALIGNMENT = 1024n;
+const ALIGNED_SINCE = [5, 4] as const;
 const RESOURCE_NAME = new TextEncoder().encode("Crash kernel\0");
 /** The name stands once in a kernel. */
 const MAX_NAMES = 8;
@@ -141,7 +149,9 @@ export async function findLoadedImage(
   if (!bytes) return undefined;
   const top = ram.ranges.at(-1)?.end ?? 0n;
   let found: { readonly image: Kimage; readonly offset: number } | undefined;
-  for (const [target, offset] of await linearPointers(bytes, pageOffset, top)) {
+  const isAligned = isAtLeast(kernel.vmcoreinfo.release, ALIGNED_SINCE);
+  const { pointers, complete } = await linearPointers(bytes, pageOffset, top, isAligned);
+  for (const [target, offset] of pointers) {
     const image = await imageAt(memory, ram, target, kernel.crashMemory);
     if (!image) continue;
     found ??= { image, offset };
@@ -150,6 +160,10 @@ export async function findLoadedImage(
     found = { image, offset };
     break;
   }
+  if (!found && !complete)
+    throw new BudgetError(
+      `the kernel's data holds more than ${MAX_POINTERS_TRIED} pointers that may lead to a loaded image, and none of those that were tried does`,
+    );
   if (!found) return undefined;
   const imagePointerAddress = kernel.textAddress + BigInt(found.offset);
   const perCpu = await perCpuTable(memory, ram, { ...kernel, pageOffset }, header, bytes);
@@ -186,34 +200,56 @@ export async function possibleCpusOf(
   return readPossibleCpus(memory, kernel.perCpu, space, header);
 }
 
+/** Pointers to where an image may be, by the physical address to which they point, each with the offset where it was seen first. */
+interface LinearPointers {
+  readonly pointers: readonly (readonly [bigint, number])[];
+  /** False where there are more. */
+  readonly complete: boolean;
+}
+
 /**
- * Aligned pointers into the linear mapping, by the physical address to which they point, each with the offset where
- * it was seen first. Those that an allocated `struct kimage` may have come first: without a shared file each try
- * costs a millisecond.
+ * Aligned pointers into the linear mapping. Those that an allocated `struct kimage` may have come first: without a shared
+ * file each try costs a millisecond.
+ *
+ * There may be many: what the kernel needed only to start is in its span and was given back (free_initmem()), and holds
+ * whatever was allocated since. A guest with 4,096 memory blocks had 5,300 pointers there at its start and tens of
+ * thousands later, before the one that counts.
+ *
+ * @param onlyAligned whether an image lies nowhere but at a multiple of {@link KIMAGE_ALIGNMENT}.
  */
 async function linearPointers(
   kernel: KernelSpan,
   pageOffset: bigint,
   top: bigint,
-): Promise<readonly [bigint, number][]> {
+  onlyAligned: boolean,
+): Promise<LinearPointers> {
   const lowest = Number(pageOffset >> 32n);
   const highest = Number((pageOffset + top) >> 32n);
-  const seen = new Map<bigint, number>();
+  const likely = new Map<bigint, number>();
+  const others = new Map<bigint, number>();
+  let complete = true;
   for await (const { offset, bytes } of kernel.windows()) {
     const list = words(bytes);
-    for (let i = 0; i + 1 < list.length && seen.size < MAX_POINTERS_TRIED; i += 2) {
+    for (let i = 0; i + 1 < list.length; i += 2) {
       const high = list[i + 1]!;
       if (high < lowest || high > highest) continue;
       const target = u64(bytes, i * 4) - pageOffset;
-      if (target < 0n || target >= top || target % 8n !== 0n || seen.has(target)) continue;
-      seen.set(target, offset + i * 4);
+      if (target < 0n || target >= top || target % 8n !== 0n) continue;
+      const isLikely = target % KIMAGE_ALIGNMENT === 0n;
+      if (onlyAligned && !isLikely) continue;
+      const seen = isLikely ? likely : others;
+      if (seen.has(target)) continue;
+      if (seen.size < MAX_POINTERS_TRIED) seen.set(target, offset + i * 4);
+      else complete = false;
     }
   }
-  return [...seen].sort(([a], [b]) => rank(a) - rank(b));
+  return { pointers: [...likely, ...others], complete };
 }
 
-function rank(target: bigint): number {
-  return target % KIMAGE_ALIGNMENT === 0n ? 0 : 1;
+/** Whether a kernel's release, "6.1.0-57-cloud-amd64", is that version or a later one; false where it does not say. */
+function isAtLeast(release: string, [major, minor]: readonly [number, number]): boolean {
+  const [, its, minorOfIt] = /^(\d{1,3})\.(\d{1,4})/.exec(release) ?? [];
+  return Number(its) > major || (Number(its) === major && Number(minorOfIt) >= minor);
 }
 
 /** Bytes from `_stext` to the end of the kernel, as far as a header's load of its text says. */

@@ -1,6 +1,9 @@
 /** Finding the image: each loader's form, what is not an image, and what cannot be told. */
 import { describe, expect, test } from "vitest";
 import { encodeCoreHeader } from "../../src/elfcore/encode.ts";
+import { isKernelText } from "../../src/elfcore/kinds.ts";
+import { KernelBytes } from "../../src/image/kernel-bytes.ts";
+import { findLoadedImage } from "../../src/image/kernel.ts";
 import { type CaptureImage, locateImage, type Location } from "../../src/image/locate.ts";
 import { RangeSet } from "../../src/layout/range-set.ts";
 import { nodeSha256 } from "../../src/targets/sha256.ts";
@@ -274,4 +277,60 @@ test("the loaded image is not mistaken for a freed one to which the kernel's dat
   const { kimage, kernel: found } = imageOf(await look(kernel));
   expect(kimage!.address).toBe(PLACES.kimage);
   expect(found!.imagePointerAddress).toBe(PLACES.imagePointer);
+});
+
+describe("a kernel whose memory of its first moments is used for other things by now", () => {
+  /** Behind what the fake kernel has, and before the pointer that counts. */
+  const FREED = KERNEL + 0x4_0000n;
+  const POINTER = KERNEL + 0x1f_0000n;
+  const SPAN = 0x20_0000n;
+  const RAM = BOOT_RAM.union(RangeSet.of([{ start: KERNEL, end: KERNEL + SPAN }]));
+
+  /** Looks for the image where `count` pointers, each `step` bytes further, come before the one that leads to it. */
+  async function find(
+    { count, step, kimage = PLACES.kimage }: { count: number; step: bigint; kimage?: bigint },
+    release = "6.1.0-fake-amd64",
+  ): Promise<Awaited<ReturnType<typeof findLoadedImage>>> {
+    const kernel = new FakeKernel({ ram: RAM });
+    load(kernel, "file");
+    const { header, kernel: running } = imageOf(await look(kernel));
+    kernel.memory.poke(kimage, kernel.memory.peek(PLACES.kimage, 1024));
+    kernel.setPointer(0n);
+    kernel.memory.poke(POINTER, le64(PAGE_OFFSET + kimage));
+    for (let i = 0; i < count; i++)
+      kernel.memory.poke(FREED + BigInt(i * 8), le64(PAGE_OFFSET + 0x400_0000n + BigInt(i + 1) * step));
+    const programHeaders = header.programHeaders.map((each) =>
+      isKernelText(each) ? { ...each, p_paddr: KERNEL, p_memsz: SPAN } : each,
+    );
+    const { vmcoreinfo } = running!;
+    return await findLoadedImage(
+      kernel.memory,
+      RAM,
+      { ...running!, vmcoreinfo: { ...vmcoreinfo, release } },
+      { ...header, programHeaders },
+      new KernelBytes(),
+    );
+  }
+
+  test("is found to have an image however many pointers lead to where none can be", async () => {
+    const found = await find({ count: 200_000, step: 8n });
+    expect(found?.image.address).toBe(PLACES.kimage);
+    expect(found?.kernel.imagePointerAddress).toBe(POINTER);
+  });
+
+  test("is not said to have none where too many lead to where one might be", async () => {
+    await expect(find({ count: 60_000, step: 1024n })).rejects.toThrow(
+      "more than 50000 pointers that may lead to a loaded image",
+    );
+  });
+
+  test("has its image at a multiple of 1024 since Linux 5.4, and anywhere before", async () => {
+    const kimage = PLACES.user + 0x88n;
+    expect(await find({ count: 0, step: 8n, kimage })).toBeUndefined();
+    expect((await find({ count: 0, step: 8n, kimage }, "4.18.0-553.el8_10.x86_64"))?.image.address).toBe(
+      kimage,
+    );
+    expect((await find({ count: 0, step: 8n, kimage }, "5.3.18-default"))?.image.address).toBe(kimage);
+    expect(await find({ count: 0, step: 8n, kimage }, "5.4.0")).toBeUndefined();
+  });
 });
