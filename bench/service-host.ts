@@ -123,7 +123,8 @@ export class Host implements AsyncDisposable {
       if (event.audit.verdict === "accurate") this.#accurate.add(target);
     } else if (event.kind === "installed") {
       this.installs++;
-      const at = wallClock();
+      const { installed } = event;
+      const at = wallClock() - ("heldMs" in installed ? (installed.heldMs ?? 0) : 0);
       this.plugs.answered(target, event.before.missing, at);
       this.removals.answered(target, event.before.stale, at);
     } else if (event.kind !== "found") {

@@ -54,7 +54,10 @@ export interface KnownBlocks {
 export interface DirectRamOptions {
   /** The RAM map, where it has been read already. */
   readonly map?: RamMap;
-  /** Blocks that are open already: kept, unverified, where the kernel still names the same file. */
+  /**
+   * Blocks that are open already, of the same connection: kept, unverified, where the kernel still names the same file.
+   * Boot RAM always is: QEMU has it for as long as it lives.
+   */
   readonly known?: KnownBlocks;
   /** The processes that hold the QMP socket, where they have been looked for already. */
   readonly processes?: readonly QemuProcess[];
@@ -73,7 +76,7 @@ export async function lookForDirectRam(qmp: QmpSession, options: DirectRamOption
       const placement = placements.get(block.name);
       const known = options.known?.blocks.get(block.name);
       const opened =
-        known !== undefined && placement !== undefined && isAt(known, placement)
+        known !== undefined && (!block.device || (placement !== undefined && isAt(known, placement)))
           ? known
           : await openBlock(qmp, map, block, placement, options.proc ?? "/proc");
       if (typeof opened === "string") missing.set(block.name, opened);
