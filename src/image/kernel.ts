@@ -6,10 +6,10 @@
  * right proves nothing about being armed. The pointer does.
  */
 import type { CoreHeader } from "../elfcore/header.ts";
-import { BudgetError } from "./budget.ts";
 import { isKernelText, KERNEL_MAP_START, pageOffsetOf } from "../elfcore/kinds.ts";
 import { RangeSet } from "../layout/range-set.ts";
 import type { PhysicalRange } from "../layout/range.ts";
+import { BudgetError } from "./budget.ts";
 import { findBytes, findU64s, PAGE_SIZE, u32, u64, words } from "./bytes.ts";
 import { type Kimage, KIMAGE_SPAN, looksFreed, readKimage } from "./kimage.ts";
 import { KernelBytes, type KernelSpan } from "./kernel-bytes.ts";
@@ -212,8 +212,8 @@ interface LinearPointers {
  * file each try costs a millisecond.
  *
  * There may be many: what the kernel needed only to start is in its span and was given back (free_initmem()), and holds
- * whatever was allocated since. A guest with 4,096 memory blocks had 5,300 pointers there at its start and tens of
- * thousands later, before the one that counts.
+ * whatever was allocated since. A guest with 4,096 memory blocks had 5,300 pointers there at its start and 22,000
+ * a minute later, most of them before the one that counts.
  *
  * @param onlyAligned whether an image lies nowhere but at a multiple of {@link KIMAGE_ALIGNMENT}.
  */

@@ -17,7 +17,10 @@ import type { Machine } from "./machine.ts";
 export interface InstallReport {
   readonly writes: readonly PlannedWrite[];
   readonly pauseMicroseconds: number | undefined;
-  /** For how long the last byte had been there when this was told, ms: the machine was let run and the bytes read back. Undefined where nobody measured it. */
+  /**
+   * For how long the last byte had been there when this was told, ms: meanwhile the machine was let run, and what was
+   * written was read back. Undefined where nobody measured it.
+   */
   readonly heldMs?: number;
 }
 

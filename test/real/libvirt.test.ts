@@ -111,6 +111,11 @@ async function expectPageOf(target: string, missing: string): Promise<void> {
   expect(sections.get("The core header before and after")?.text).toContain("Nothing was written");
 }
 
+/** By libvirt's word, which follows an event of QEMU's: it may come a moment after QEMU has answered us. */
+async function expectRunning(name: string): Promise<void> {
+  await expect.poll(async () => await host.virsh("domstate", name), { timeout: 10_000 }).toBe("running");
+}
+
 /** Those that a test which fails has not ended. */
 const keepers: CliRun[] = [];
 afterEach(async () => {
@@ -140,6 +145,7 @@ describe.skipIf(!lab)("a domain with shared RAM", () => {
     await keep.until((all) => installsOfMemory(all).length === 2);
     await keep.until(isAccurate);
     // libvirt has followed our stop and start: it knows no other state than QEMU.
+    await expectRunning(guest.name);
     expect(await host.virsh("domstate", guest.name, "--reason")).toBe("running (unpaused)");
 
     // Anybody may look meanwhile, for libvirt shares the monitor out; but one keeper at a time, whichever way it came.
@@ -211,7 +217,7 @@ describe.skipIf(!lab)("a domain with shared RAM", () => {
     const tooMuch = await run("plug", target, "--memory", "64G");
     expectOneSentence(tooMuch, 1);
     expect(tooMuch.stderr).toMatch(/Cannot plug a DIMM of 68719476736 bytes: libvirt says ".*exceed/);
-    expect(await host.virsh("domstate", guest.name)).toBe("running");
+    await expectRunning(guest.name);
   });
 
   it("goes on where libvirtd ends and is started again, and can be kept again", async () => {
@@ -230,7 +236,7 @@ describe.skipIf(!lab)("a domain with shared RAM", () => {
     expect.soft(again.stderr).toBe("");
     expect(again.code).toBe(0);
     expect(again.stdout).toContain("installed");
-    expect(await host.virsh("domstate", guest.name)).toBe("running");
+    await expectRunning(guest.name);
   });
 
   it("runs again when libvirtd is killed in a pause of ours, once it is back", async () => {
@@ -245,7 +251,7 @@ describe.skipIf(!lab)("a domain with shared RAM", () => {
     await vi.waitUntil(async () => await host.virsh("domstate", guest.name).catch(() => ""), {
       timeout: 10_000,
     });
-    expect(await host.virsh("domstate", guest.name)).toBe("running");
+    await expectRunning(guest.name);
     expect(await guest.agent.output("echo alive")).toBe("alive\n");
   });
 });
@@ -264,7 +270,7 @@ describe.skipIf(!lab)("a keeper that is killed in a pause", () => {
     expect(stderr).toMatch(
       /^Process \d+ ended while libvirt:orphaned stood still for it; the guest runs again\n$/,
     );
-    expect(await host.virsh("domstate", guest.name)).toBe("running");
+    await expectRunning(guest.name);
     await vi.waitUntil(() => pauses.length === 2, { timeout: 10_000 });
     const [stop, resume] = pauses;
     expect([stop!.event, resume!.event]).toEqual(["STOP", "RESUME"]);
@@ -313,7 +319,7 @@ describe.skipIf(!lab)("a domain with private RAM", () => {
     expect(kept.code).toBe(0);
     expect(kept.stdout).toContain("installed");
     expect((await run("audit", target)).code).toBe(0);
-    expect(await host.virsh("domstate", guest.name)).toBe("running");
+    await expectRunning(guest.name);
   });
 });
 

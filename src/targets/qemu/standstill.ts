@@ -14,9 +14,9 @@ import { askPermit, assertNotMoving, pauseGuest, type PauseToken, resumeGuest } 
 const FRESH_MS = 2;
 
 /**
- * For how long we do not sleep after `stop` and after `cont`, which are answered within it most of the time. Not longer:
- * of two processors QEMU's threads need the other one too, and the kernel lets who is awake finish its slice of 3 ms.
- * Over libvirt it is virsh's and libvirt's turn most of the time.
+ * For how long we do not sleep where a pause begins, and again after `cont`. Not longer: of two processors QEMU's
+ * threads need the other one too, and the kernel lets who is awake finish its slice of 3 ms. Over libvirt it is virsh's
+ * and libvirt's turn most of the time.
  */
 const AWAKE_MS = 0.25;
 

@@ -6,7 +6,7 @@
  *
  * Whoever waits long should not: each turn leaves something to be collected, and QEMU needs processors too. Pauses of
  * 1,200 installs, in the median and at the 99th percentile of three runs each (6.1, two virtual processors of Linux
- * 6.18): without it 0.6 ms and 2.2, 2.9, 3.4; for 0.25 ms after each command 0.6 and 2.2, 2.8, 3.0; all of the pause
+ * 6.18): without it 0.6 ms and 2.2, 2.9, 3.4; for 0.25 ms at its beginning and at its end 0.6 and 2.2, 2.8, 3.0; all of the pause
  * 0.4 and 3.4, 3.4, 3.8. On a slower machine the last was the best (0.8 and 2.2, without it 1.2 and 3.0).
  */
 export function stayAwake(limitMs: number): Disposable {
