@@ -160,11 +160,12 @@ export async function findLoadedImage(
     found = { image, offset };
     break;
   }
-  if (!found && !complete)
+  if (!found) {
+    if (complete) return undefined;
     throw new BudgetError(
       `the kernel's data holds more than ${MAX_POINTERS_TRIED} pointers that may lead to a loaded image, and none of those that were tried does`,
     );
-  if (!found) return undefined;
+  }
   const imagePointerAddress = kernel.textAddress + BigInt(found.offset);
   const perCpu = await perCpuTable(memory, ram, { ...kernel, pageOffset }, header, bytes);
   return { kernel: { ...kernel, imagePointerAddress, pageOffset, perCpu }, image: found.image };

@@ -3,7 +3,7 @@
  * in-guests.ts, but for what is not the program itself.
  */
 import { relative } from "node:path";
-import { argumentsOf, type CommandLine, commandLinesOf } from "./command-lines.ts";
+import { argumentsOf, type CommandLine, commandLinesOf, onceEach } from "./command-lines.ts";
 import { type Document, documents, ROOT } from "./documents.ts";
 
 /** `make test` runs these itself: they are what it is made of (test/run.mjs). */
@@ -30,7 +30,7 @@ const RUN_BY: readonly (readonly [begins: string, test: string])[] = [
 /** What these documents show, each line once. */
 export function checkoutLinesOf(all: readonly Document[]): readonly CommandLine[] {
   const lines = all.flatMap(commandLinesOf).filter((line) => argumentsOf(line) === undefined);
-  return [...new Map(lines.map((line) => [line.words.join("\0"), line])).values()];
+  return onceEach(lines, ({ words }) => words);
 }
 
 /** Who runs a line: a test's path, or `make test`; undefined where nobody does. */

@@ -35,6 +35,14 @@ export function commandLinesOf(document: Document): readonly CommandLine[] {
   );
 }
 
+/** One line for each that `key` takes for the same. */
+export function onceEach(
+  lines: readonly CommandLine[],
+  key: (line: CommandLine) => readonly string[],
+): readonly CommandLine[] {
+  return [...new Map(lines.map((line) => [key(line).join("\0"), line])).values()];
+}
+
 /** What is named within sentences and tables: `kdump-hotplug audit local`, often not a whole command line. */
 export function namedCommandsOf(document: Document): readonly CommandLine[] {
   return codeSpansOf(document)

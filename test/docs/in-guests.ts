@@ -3,7 +3,7 @@
  * real kernels ask here for theirs: a line that is added to a document is run by them without being listed.
  */
 import { relative } from "node:path";
-import { argumentsOf, type CommandLine, commandLinesOf } from "./command-lines.ts";
+import { argumentsOf, type CommandLine, commandLinesOf, onceEach } from "./command-lines.ts";
 import { type Document, documents, ROOT } from "./documents.ts";
 
 /** Lines that begin so, why they are not run on stand-ins, and the test that runs each of them. */
@@ -33,7 +33,7 @@ export function programLinesOf(all: readonly Document[]): readonly CommandLine[]
     .filter(({ path }) => !path.startsWith("docs/reference/"))
     .flatMap(commandLinesOf)
     .filter((line) => argumentsOf(line) !== undefined);
-  return [...new Map(lines.map((line) => [argumentsOf(line)!.join("\0"), line])).values()];
+  return onceEach(lines, (line) => argumentsOf(line)!);
 }
 
 /** Who runs a line in guests; undefined for one that needs none. */

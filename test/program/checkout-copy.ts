@@ -128,7 +128,7 @@ export class CheckoutCopy implements AsyncDisposable {
   /** What scripts have left of their temporary files. */
   async left(): Promise<readonly string[]> {
     // Node's and npm's own caches.
-    return (await readdir(this.temporary)).filter((name) => !/^(?:node-compile-cache|npm-|tsx-)/.test(name));
+    return (await readdir(this.temporary)).filter((name) => !/^(?:node-compile-cache|npm-)/.test(name));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,11 +1,10 @@
 /** The README's first command, as it stands there, in a copy of the checkout: `make demo`. */
-import { readdir, readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { readdir } from "node:fs/promises";
 import { describe, expect, test } from "vitest";
 import { checkoutLinesForTest } from "../docs/checkout-lines.ts";
 import { CheckoutCopy } from "../program/checkout-copy.ts";
 import { findSupplies } from "./lab.ts";
-import { until } from "./lab-runs.ts";
+import { guestBootsIn, until } from "./lab-runs.ts";
 
 const supplies = await findSupplies("make demo", "6.1", {});
 const LIMIT_MS = 240_000;
@@ -25,7 +24,11 @@ describe.skipIf(supplies === undefined)("until its guest boots, then Ctrl-C", ()
     const ended = script.ended().then((code) => {
       throw new Error(`${line} ended with ${code} before a guest booted: ${script.said}`);
     });
-    const boots = until(`a guest of ${line} boots`, LIMIT_MS, async () => await isBooting(copy.temporary));
+    const boots = until(
+      `a guest of ${line} boots`,
+      LIMIT_MS,
+      async () => await guestBootsIn(copy.temporary, await readdir(copy.temporary)),
+    );
     await Promise.race([boots, ended]);
     ended.catch(() => undefined);
     script.interrupt();
@@ -37,12 +40,3 @@ describe.skipIf(supplies === undefined)("until its guest boots, then Ctrl-C", ()
     expect(await copy.left()).toEqual([]);
   });
 });
-
-/** Whether a guest's kernel has said its first words on its console. */
-async function isBooting(temporary: string): Promise<boolean> {
-  for (const name of await readdir(temporary)) {
-    const console = await readFile(join(temporary, name, "console.log"), "latin1").catch(() => "");
-    if (console.includes("Linux version ")) return true;
-  }
-  return false;
-}

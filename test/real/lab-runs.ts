@@ -27,6 +27,15 @@ export async function until(what: string, limitMs: number, isSo: () => Promise<b
   }
 }
 
+/** Whether one of the lab's directories `names` in `temporary` has a guest whose kernel has said its first words. */
+export async function guestBootsIn(temporary: string, names: readonly string[]): Promise<boolean> {
+  for (const name of names) {
+    const console = await readFile(join(temporary, name, "console.log"), "latin1").catch(() => "");
+    if (console.includes("Linux version ")) return true;
+  }
+  return false;
+}
+
 /** A directory in which runs begin and have their temporary files, so that those of others are not mistaken for theirs. */
 export class LabRuns implements AsyncDisposable {
   /** Where runs begin. */
@@ -73,11 +82,7 @@ export class LabRuns implements AsyncDisposable {
 
   /** Whether a guest of `run`'s boots: its kernel has said its first words on the console. */
   async boots(run: CliRun): Promise<boolean> {
-    for (const name of await this.directoriesOf(run)) {
-      const console = join(this.#temporary, name, "console.log");
-      if ((await readFile(console, "latin1").catch(() => "")).includes("Linux version ")) return true;
-    }
-    return false;
+    return await guestBootsIn(this.#temporary, await this.directoriesOf(run));
   }
 
   /** What there is of the runs outside of {@link cwd}: {@link NOTHING}, once all have ended. */

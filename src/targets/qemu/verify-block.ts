@@ -6,7 +6,7 @@ import type { RamPiece } from "./ram-map.ts";
 
 const PAGE = 4096;
 /** Pages looked at in the file to find non-zero ones, and pages compared. */
-const SAMPLES = 256;
+export const SAMPLES = 256;
 const WANTED = 3;
 /** A running guest changes pages between two looks: how often one page, and how many others, are tried. */
 const TRIES = 3;

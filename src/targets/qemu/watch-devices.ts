@@ -16,7 +16,7 @@ const TELLING: ReadonlySet<string> = new Set([
 
 /** For so long after a change the next one is waited for with all ears, ms: who adds one DIMM adds more. */
 const HOT_MS = 2000;
-/** So many times as often QEMU is asked then. For all of the time it would be too much: a question takes 0.2 ms of a processor. */
+/** So many times as often QEMU is asked then. For all of the time it would be too much: QEMU and we have some work with each question. */
 const HOT_SHARE = 4;
 
 /** What those who watch decide about asking; each is asked every time. */

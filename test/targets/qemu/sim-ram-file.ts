@@ -4,11 +4,10 @@ import { PAGE_SIZE } from "../../../src/image/bytes.ts";
 import { type PhysicalRange, rangeBytes } from "../../../src/layout/range.ts";
 import type { RangeSet } from "../../../src/layout/range-set.ts";
 import type { SparseMemory } from "../../../src/simulation/memory.ts";
+import { SAMPLES } from "../../../src/targets/qemu/verify-block.ts";
 
 /** A piece of RAM is believed to lie in a file where some of its pages agree: each has so many that are not zeros. */
 const MARKED_PAGES = 16;
-/** As keepers sample them (src/targets/qemu/verify-block.ts). */
-const SAMPLES = 256;
 
 /** Ranges of RAM lie in it one behind the other. Close it. */
 export class SimRamFile implements Disposable {
@@ -45,6 +44,7 @@ export class SimRamFile implements Disposable {
     }
   }
 
+  /** Where keepers take their samples. */
   #mark({ start, end }: PhysicalRange): void {
     const pages = Number((end - start) / BigInt(PAGE_SIZE));
     const step = Math.max(1, Math.ceil(pages / SAMPLES));
