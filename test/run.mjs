@@ -5,7 +5,7 @@
 import { spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 
 const counts = { passed: 0, failed: 0, skipped: 0 };
 const notes = [];
@@ -59,6 +59,18 @@ function count(ok, what) {
   if (!ok) notes.push(`Failed: ${what}`);
 }
 
+/** One note per test that failed, with the beginning of what it said: at the end of a long log, where it is looked for. */
+function failures(report) {
+  return (report.testResults ?? []).flatMap(({ name, assertionResults }) =>
+    assertionResults
+      .filter(({ status }) => status === "failed")
+      .map(({ fullName, failureMessages }) => {
+        const said = failureMessages.join("\n").split("\n").slice(0, 30).join("\n  ");
+        return `Failed: ${relative(process.cwd(), name)}: ${fullName}\n  ${said}`;
+      }),
+  );
+}
+
 /** Runs vitest projects together and adds their counts; those that report nothing, or skip anything, have failed. */
 async function vitest(projects, env, ...more) {
   if (stop.signal) return;
@@ -77,6 +89,7 @@ async function vitest(projects, env, ...more) {
   }
   counts.passed += report.numPassedTests;
   counts.failed += report.numFailedTests;
+  notes.push(...failures(report));
   const skipped = report.numPendingTests;
   counts.skipped += skipped;
   if (project.startsWith("real") && skipped > 0) {

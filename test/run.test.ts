@@ -26,11 +26,17 @@ interface Ended {
   readonly steps: readonly string[];
 }
 
+function report(skipped: number): string {
+  return JSON.stringify({ numPassedTests: 3, numFailedTests: 0, numPendingTests: skipped });
+}
+
 /** Runs it with programs of the test's own in place of npm, npx and `lab fetch`. */
 async function ended(
   fetch: { readonly code: number; readonly says?: string },
   options: {
     readonly skippedReal?: number;
+    /** The report of the tests on real kernels, where it is not the usual one. */
+    readonly real?: string;
     readonly interruptIn?: string;
     readonly chromium?: string;
   } = {},
@@ -52,8 +58,10 @@ async function ended(
     "npx",
     `${stub}
     for file; do :; done
-    case "$file" in *real.json) skipped=${options.skippedReal ?? 0};; *) skipped=0;; esac
-    echo '{"numPassedTests": 3, "numFailedTests": 0, "numPendingTests": '$skipped'}' >"\${file#*=}"`,
+    case "$file" in
+      *real.json) printf %s '${options.real ?? report(options.skippedReal ?? 0)}' >"\${file#*=}";;
+      *) printf %s '${report(0)}' >"\${file#*=}";;
+    esac`,
   );
   await writeFile(
     join(directory, "dist/cli/main.js"),
@@ -112,6 +120,21 @@ describe("the tests' runner", () => {
     const { code, text, last } = await ended({ code: 0 }, { skippedReal: 2 });
     expect({ code, last }).toEqual({ code: 1, last: "15 passed, 1 failed, 2 skipped" });
     expect(text).toContain("Failed: 2 tests of real were skipped");
+  });
+
+  it("names each test that failed and what it said, at the end, where a long log is read", async () => {
+    const assertionResults = [
+      { status: "passed", fullName: "boots", failureMessages: [] },
+      { status: "failed", fullName: "panics on 6.1", failureMessages: ["Error: no dump\n    at dump.ts:3"] },
+    ];
+    const testResults = [{ name: join(directory, "test/real/dump.test.ts"), assertionResults }];
+    const real = JSON.stringify({ numPassedTests: 1, numFailedTests: 1, numPendingTests: 0, testResults });
+    const { code, text, last } = await ended({ code: 0 }, { real });
+    expect({ code, last }).toEqual({ code: 1, last: "13 passed, 1 failed" });
+    expect(text).toMatch(
+      /Failed: test\/real\/dump\.test\.ts: panics on 6\.1\n {2}Error: no dump\n.*\n\n13 passed/,
+    );
+    expect(text).not.toContain("Failed: test/real/dump.test.ts: boots");
   });
 
   it.each([
