@@ -66,13 +66,15 @@ export async function openTarget(
 ): Promise<OpenMachine> {
   const target = parseTarget(text);
   const access = throughQemu ? "gdb" : "auto";
-  const common = { ...options, alone: purpose === "change", access } as const;
+  const common = {
+    ...options,
+    alone: purpose === "change",
+    access,
+    pauseWitness: purpose === "change" ? pauseWatcher(context) : undefined,
+  } as const;
   switch (target.kind) {
     case "qmp":
-      return await QemuMachine.open(target.path, {
-        ...common,
-        pauseWitness: purpose === "change" ? pauseWatcher(context) : undefined,
-      });
+      return await QemuMachine.open(target.path, common);
     case "libvirt": {
       const { openLibvirtMachine } = await import("../targets/libvirt/machine.ts");
       return await openLibvirtMachine(target.domain, common);

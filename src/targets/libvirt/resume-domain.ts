@@ -8,10 +8,15 @@ import { runVirsh } from "./run.ts";
 
 /** Each try is a virsh of its own. */
 const RETRY_MS = 100;
+/** A libvirt that has just been started answers when it has found its domains again. */
+const ANSWER_MS = 10_000;
 
 /**
  * Lets a domain run that is paused, as soon as it is. Until the keeper's virsh has ended (which takes it a second after
  * its input has) it may still be about to stop it.
+ *
+ * QEMU is asked, not `domstate`: a libvirt that was killed and started again first says what it had put down before, and
+ * of a domain that was stopped meanwhile that it runs (seen with 9.0).
  *
  * @param end when to give up, by `performance.now()`.
  * @returns whether it was paused, and runs now; also false where it has ended.
@@ -25,17 +30,24 @@ export async function resumeDomain(
   const ask = async (...args: readonly string[]): Promise<string> =>
     await runVirsh(args, {
       env: virshEnvironment(env),
-      timeoutMs: Math.max(1, Math.ceil(end - performance.now())),
+      timeoutMs: Math.max(1, Math.min(ANSWER_MS, Math.ceil(end - performance.now()))),
     });
+  const isPaused = async (): Promise<boolean> => {
+    const reply = await ask("qemu-monitor-command", domain, '{"execute":"query-status"}');
+    return /"status": *"paused"/.test(reply);
+  };
+  let wasPaused = false;
   try {
     for (;;) {
-      const isLast = !isThere(virsh);
-      if ((await ask("domstate", domain)).trim() === "paused") {
+      const isLast = wasPaused || !isThere(virsh);
+      if (await isPaused()) {
         await ask("resume", domain);
-        return true;
-      }
-      if (isLast) return false;
-      if (performance.now() > end) throw new Error(`virsh, process ${virsh}, has not ended`);
+        wasPaused = true;
+      } else if (isLast) return wasPaused;
+      if (performance.now() > end)
+        throw new Error(
+          wasPaused ? "libvirt resumes it, and it stays paused" : `virsh, process ${virsh}, has not ended`,
+        );
       await delay(RETRY_MS);
     }
   } catch (error) {

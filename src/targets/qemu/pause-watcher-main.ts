@@ -13,8 +13,12 @@ import type { WatcherMessage } from "./pause-watcher.ts";
 
 /** A guest is resumed within this, or not at all: whoever comes later has seen to it, or wants it to stand still. */
 const LIMIT_MS = 10_000;
+/** Where libvirt is away nobody else can see to it: it is away for that long where its package is replaced. */
+const DOMAIN_LIMIT_MS = 600_000;
 /** Between two tries to get QEMU's only place for a client: the kernel may still be closing the keeper's. */
 const RETRY_MS = 20;
+/** The same, after as long as it mostly takes. */
+const SLOW_RETRY_MS = 500;
 /** How long QEMU may take to see that the keeper's gdb connection has ended. */
 const STUB_MS = 1000;
 
@@ -60,7 +64,8 @@ function take(message: WatcherMessage): void {
 /** @param alone whether the keeper has ended: then nobody else writes its journal. */
 async function resume(guest: Resumable, alone: boolean): Promise<void> {
   const { target } = guest;
-  const end = performance.now() + LIMIT_MS;
+  const begun = performance.now();
+  const end = begun + ("qmp" in guest ? LIMIT_MS : DOMAIN_LIMIT_MS);
   const what = alone ? `Process ${keeper} ended` : `Process ${keeper} lost its connection`;
   for (;;) {
     try {
@@ -71,8 +76,9 @@ async function resume(guest: Resumable, alone: boolean): Promise<void> {
       const code = error instanceof Error && "code" in error ? String(error.code) : "";
       // Its QEMU has ended.
       if (code === "ENOENT" || code === "ECONNREFUSED") return;
-      if (performance.now() + RETRY_MS < end) {
-        await delay(RETRY_MS);
+      const retryMs = performance.now() < begun + LIMIT_MS ? RETRY_MS : SLOW_RETRY_MS;
+      if (performance.now() + retryMs < end) {
+        await delay(retryMs);
         continue;
       }
       const reason = error instanceof Error ? error.message : String(error);

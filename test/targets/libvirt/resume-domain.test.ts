@@ -22,18 +22,35 @@ async function resumed(
   return await resumeDomain(guest, performance.now() + LIMIT_MS, fake.env);
 }
 
+const ASKED = ["qemu-monitor-command", "7", '{"execute":"query-status"}'];
+
 it("lets it run where it is paused", async () => {
   expect(await resumed({ guest: { status: "paused" } })).toBe(true);
   expect(fake!.guest.state.running).toBe(true);
-  expect(fake!.calls).toEqual([
-    ["domstate", "7"],
-    ["resume", "7"],
-  ]);
+  expect(fake!.calls).toEqual([ASKED, ["resume", "7"], ASKED]);
 });
 
 it("leaves it alone where it runs", async () => {
   expect(await resumed({})).toBe(false);
-  expect(fake!.calls).toEqual([["domstate", "7"]]);
+  expect(fake!.calls).toEqual([ASKED]);
+});
+
+it("does not take libvirt's word for it: one that was started again may say that it runs", async () => {
+  const runs: FakeLibvirtOptions = {
+    guest: { status: "paused" },
+    answer: ([command]) => (command === "domstate" ? { stdout: "running\n\n" } : undefined),
+  };
+  expect(await resumed(runs)).toBe(true);
+  expect(fake!.guest.state.running).toBe(true);
+});
+
+it("resumes it once more where libvirt says that it did, and QEMU that it stands still", async () => {
+  let resumes = 0;
+  const answer: FakeLibvirtOptions["answer"] = ([command]) =>
+    command === "resume" && resumes++ === 0 ? {} : undefined;
+  expect(await resumed({ guest: { status: "paused" }, answer })).toBe(true);
+  expect(fake!.guest.state.running).toBe(true);
+  expect(resumes).toBe(2);
 });
 
 it("has nothing to do where the domain has ended, or is started again under another number", async () => {
@@ -56,12 +73,13 @@ describe("while the keeper's virsh is there", () => {
     const virsh = spawn("sleep", ["60"]);
     let looks = 0;
     const answer: FakeLibvirtOptions["answer"] = ([command]) => {
-      if (command === "domstate" && looks++ === 1) return { stdout: "paused\n\n" };
+      if (command === "qemu-monitor-command" && looks++ === 1)
+        return { stdout: '{"return":{"status":"paused","running":false},"id":"libvirt-3"}\n\n' };
       return undefined;
     };
     try {
       expect(await resumed({ answer }, { virsh: virsh.pid! })).toBe(true);
-      expect(fake!.calls.map(([command]) => command)).toEqual(["domstate", "domstate", "resume"]);
+      expect(fake!.calls.map(([command]) => command)).toEqual([ASKED[0], ASKED[0], "resume", ASKED[0]]);
     } finally {
       virsh.kill();
     }
