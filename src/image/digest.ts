@@ -14,9 +14,9 @@ import {
   findDigest,
   findRegionTables,
   readRegion,
-  roomForPieces,
   type RegionTable,
 } from "./purgatory.ts";
+import { borrowRoom } from "./room.ts";
 
 /** Tables whose regions are hashed before giving up; a real image has one. */
 const MAX_TABLES = 4;
@@ -146,8 +146,9 @@ async function commandLineInSegments(
   headerAddress: bigint,
   kimage: Kimage,
 ): Promise<CaptureCommandLine | undefined> {
+  using room = borrowRoom(memory);
   for (const segment of kimage.segments.filter((s) => s.size <= 1024 * 1024)) {
-    const bytes = await memory.read(segment.address, segment.size);
+    const bytes = await memory.read(segment.address, segment.size, room.bytes);
     const found = findCommandLine(bytes, segment.address, headerAddress);
     if (found) return found;
   }
@@ -181,12 +182,11 @@ export class DigestPrefix {
     ...apart: readonly bigint[]
   ): Promise<DigestPrefix> {
     const rest = sha256();
-    const room = roomForPieces(memory, table.regions);
     let whole: RunningHash | undefined;
     for (const region of table.regions) {
       const isApart = region.size > 0 && apart.includes(region.address);
       if (isApart) whole ??= rest.copy();
-      for await (const bytes of readRegion(memory, region, room)) {
+      for await (const bytes of readRegion(memory, region)) {
         if (!isApart) rest.update(bytes);
         whole?.update(bytes);
       }

@@ -2,11 +2,12 @@
 import type { RangeSet } from "../layout/range-set.ts";
 import { PAGE_SIZE } from "./bytes.ts";
 import type { PhysicalMemory } from "./memory.ts";
+import { borrowRoom, ROOM_BYTES } from "./room.ts";
 
-/** Bytes looked at at a time: as much as a core's own cache holds. */
-const WINDOW = 1024 * 1024;
 /** Bytes of the next window that a window has too, so that what begins at its end is seen whole. */
 const OVERLAP = PAGE_SIZE;
+/** Bytes looked at at a time. */
+const WINDOW = ROOM_BYTES - OVERLAP;
 
 /** A part of a kernel. */
 export interface KernelWindow {
@@ -32,8 +33,6 @@ export interface KernelSpan {
  * a virtual machine without huge pages). Where reading is dear they are read once, and kept.
  */
 export class KernelBytes {
-  /** Made when it is needed: most looks know the kernel, and many guests are looked at at a time. */
-  #room: Uint8Array | undefined;
   #kept: { readonly address: bigint; readonly bytes: Uint8Array } | undefined;
 
   /** `length` bytes from `address` on, fewer where RAM ends; undefined where that is not RAM. */
@@ -47,25 +46,20 @@ export class KernelBytes {
   }
 
   async *#windows(memory: PhysicalMemory, address: bigint, length: number): AsyncGenerator<KernelWindow> {
+    const kept = memory.isSlow ? await this.#whole(memory, address, length) : undefined;
+    using room = kept ? undefined : borrowRoom(memory);
     for (let offset = 0; offset < length; offset += WINDOW) {
       const size = Math.min(WINDOW + OVERLAP, length - offset);
-      yield { offset, bytes: await this.#read(memory, address, length, offset, size) };
+      const bytes =
+        kept?.subarray(offset, offset + size) ??
+        (await memory.read(address + BigInt(offset), size, room?.bytes));
+      yield { offset, bytes };
     }
   }
 
-  async #read(
-    memory: PhysicalMemory,
-    address: bigint,
-    length: number,
-    offset: number,
-    size: number,
-  ): Promise<Uint8Array> {
-    if (!memory.isSlow) {
-      this.#room ??= new Uint8Array(WINDOW + OVERLAP);
-      return memory.read(address + BigInt(offset), size, this.#room);
-    }
+  async #whole(memory: PhysicalMemory, address: bigint, length: number): Promise<Uint8Array> {
     if (this.#kept?.address !== address || this.#kept.bytes.length !== length)
       this.#kept = { address, bytes: await memory.read(address, length) };
-    return this.#kept.bytes.subarray(offset, offset + size);
+    return this.#kept.bytes;
   }
 }

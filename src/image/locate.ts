@@ -24,7 +24,8 @@ import type { PhysicalMemory } from "./memory.ts";
 import { disproveMoved, findNamedHeader, type NamedHeader } from "./named-header.ts";
 import { MAX_HEADER_SEGMENT } from "./purgatory.ts";
 import type { PossibleCpus } from "./per-cpu.ts";
-import { looksLikeCoreHeader, SCAN_CHUNK, scanPages } from "./scan.ts";
+import { ROOM_BYTES } from "./room.ts";
+import { looksLikeCoreHeader, scanPages } from "./scan.ts";
 import { readVmcoreInfo, type VmcoreInfo } from "./vmcoreinfo.ts";
 
 const FOUR_GIB = 1n << 32n;
@@ -139,7 +140,7 @@ export async function locateImage(
 function limitsFor(ram: RangeSet): ReadLimits {
   const bytes = Number(ram.bytes);
   return {
-    reads: 2 * Math.ceil(bytes / SCAN_CHUNK) + MAX_SMALL_READS,
+    reads: 2 * Math.ceil(bytes / ROOM_BYTES) + MAX_SMALL_READS,
     bytes: 2 * bytes + MAX_OTHER_BYTES,
   };
 }
@@ -175,7 +176,7 @@ async function locate(look: Look, hints: LocateHints): Promise<Location> {
  * (locate_mem_hole_bottom_up(), kernel/kexec_file.c), kexec-tools from above (locate_hole(), kexec/kexec.c).
  */
 function edgesOf(crashMemory: RangeSet): RangeSet {
-  const edge = BigInt(SCAN_CHUNK);
+  const edge = 4n * 1024n * 1024n;
   return crashMemory.intersect(
     RangeSet.of(
       crashMemory.ranges.flatMap(({ start, end }) => [

@@ -7,10 +7,11 @@
  */
 import type { PhysicalRange } from "../layout/range.ts";
 import type { RangeSet } from "../layout/range-set.ts";
-import { findBytes, findU64s, PAGE_SIZE, u32, u64, u64Bytes } from "./bytes.ts";
+import { findBytes, findU64s, PAGE_SIZE, u32, u64 } from "./bytes.ts";
 import type { Sha256 } from "./hash.ts";
 import type { ImageSegment } from "./kimage.ts";
 import type { PhysicalMemory } from "./memory.ts";
+import { borrowRoom } from "./room.ts";
 
 /** KEXEC_SEGMENT_MAX of the kernel, SHA256_REGIONS of kexec-tools. */
 export const REGION_COUNT = 16;
@@ -44,9 +45,10 @@ export interface RegionTable {
 /** The 256 bytes of a region table. */
 export function encodeRegions(regions: readonly DigestRegion[]): Uint8Array {
   const bytes = new Uint8Array(REGION_TABLE_SIZE);
-  regions.forEach((region, i) => {
-    bytes.set(u64Bytes(region.address), i * 16);
-    bytes.set(u64Bytes(BigInt(region.size)), i * 16 + 8);
+  const view = new DataView(bytes.buffer);
+  regions.forEach(({ address, size }, i) => {
+    view.setBigUint64(i * 16, address, true);
+    view.setBigUint64(i * 16 + 8, BigInt(size), true);
   });
   return bytes;
 }
@@ -146,31 +148,21 @@ export async function computeDigest(
   regions: readonly DigestRegion[],
 ): Promise<Uint8Array> {
   const hash = sha256();
-  const room = roomForPieces(memory, regions);
   for (const region of regions) {
-    for await (const bytes of readRegion(memory, region, room)) hash.update(bytes);
+    for await (const bytes of readRegion(memory, region)) hash.update(bytes);
   }
   return hash.digest();
 }
 
-/** Bytes hashed at a time: as many as a core's own cache holds, more where each read has a fixed cost. */
-function pieceOf({ isSlow }: PhysicalMemory): number {
-  return (isSlow ? 4 : 1) * 1024 * 1024;
-}
-
-/** Room for the pieces of all regions of one hash: pages that are new to a process cost more than their hash. */
-export function roomForPieces(memory: PhysicalMemory, regions: readonly DigestRegion[]): Uint8Array {
-  return new Uint8Array(Math.min(pieceOf(memory), Math.max(0, ...regions.map(({ size }) => size))));
-}
-
-/** A region's bytes in pieces of at most as many bytes as there is room for, each valid until the next is asked for. */
+/** A region's bytes in pieces, each valid until the next is asked for. */
 export async function* readRegion(
   memory: PhysicalMemory,
-  region: DigestRegion,
-  room: Uint8Array,
+  { address, size }: DigestRegion,
 ): AsyncGenerator<Uint8Array> {
-  for (let done = 0; done < region.size; done += room.length)
-    yield await memory.read(region.address + BigInt(done), Math.min(room.length, region.size - done), room);
+  using room = borrowRoom(memory);
+  const most = room.bytes.length;
+  for (let done = 0; done < size; done += most)
+    yield await memory.read(address + BigInt(done), Math.min(most, size - done), room.bytes);
 }
 
 /** Physical address of `digest` in `bytes`, which were read at `base`; undefined where it is not there. */

@@ -26,7 +26,7 @@ import type { CaptureImage } from "./locate.ts";
 import type { PhysicalMemory } from "./memory.ts";
 import { placeSize, planMove } from "./move.ts";
 import { planInstall, type PlannedWrite } from "./plan.ts";
-import { type DigestRegion, readRegion, roomForPieces, regionTableAt } from "./purgatory.ts";
+import { type DigestRegion, readRegion, regionTableAt } from "./purgatory.ts";
 import { type KnownDigest, type RearmFacts, understand, unsafe } from "./rearm-image.ts";
 import { checkAccepted, listUntilSafe } from "./rearm-placement.ts";
 import { imageSegments } from "./residual.ts";
@@ -251,7 +251,7 @@ export async function hashRegion(
   region: ImageSegment,
 ): Promise<Uint8Array> {
   const hash: RunningHash = sha256();
-  for await (const bytes of readRegion(memory, region, roomForPieces(memory, [region]))) hash.update(bytes);
+  for await (const bytes of readRegion(memory, region)) hash.update(bytes);
   return hash.digest();
 }
 

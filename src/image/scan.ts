@@ -2,9 +2,8 @@
 import type { PhysicalRange } from "../layout/range.ts";
 import { PAGE_SIZE, u32 } from "./bytes.ts";
 import type { PhysicalMemory } from "./memory.ts";
+import { borrowRoom } from "./room.ts";
 
-/** Bytes read at a time: large enough to make a read's fixed cost small, small enough for a small host. */
-export const SCAN_CHUNK: number = 4 * 1024 * 1024;
 /** A machine has a handful of either kind of page. More than this is a machine that wants to keep us busy. */
 const MAX_CANDIDATES = 4096;
 
@@ -39,16 +38,17 @@ export async function scanPages(
   const coreHeaders: bigint[] = [];
   const vmcoreinfoNotes: bigint[] = [];
   let complete = true;
-  const room = new Uint8Array(SCAN_CHUNK);
+  using room = borrowRoom(memory);
+  const most = room.bytes.length;
   const note = (list: bigint[], address: bigint): void => {
     if (list.length < MAX_CANDIDATES) list.push(address);
     else complete = false;
   };
   for (const range of ranges) {
     const first = (range.start + BigInt(PAGE_SIZE - 1)) & ~BigInt(PAGE_SIZE - 1);
-    for (let at = first; at + BigInt(PAGE_SIZE) <= range.end; at += BigInt(SCAN_CHUNK)) {
+    for (let at = first; at + BigInt(PAGE_SIZE) <= range.end; at += BigInt(most)) {
       const left = range.end - at;
-      const bytes = await memory.read(at, left < BigInt(SCAN_CHUNK) ? Number(left) : SCAN_CHUNK, room);
+      const bytes = await memory.read(at, left < BigInt(most) ? Number(left) : most, room.bytes);
       for (let page = 0; page + PAGE_SIZE <= bytes.length; page += PAGE_SIZE) {
         if (looksLikeCoreHeader(bytes, page)) {
           note(coreHeaders, at + BigInt(page));

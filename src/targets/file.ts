@@ -12,7 +12,7 @@ import {
 import { readCoreHeader } from "../image/core-header.ts";
 import { type DigestFinding, findDigestOfImage } from "../image/digest.ts";
 import { MemoryAccessError, type PhysicalMemory } from "../image/memory.ts";
-import { SCAN_CHUNK, scanPages } from "../image/scan.ts";
+import { scanPages } from "../image/scan.ts";
 import { halfOpen, type PhysicalRange } from "../layout/range.ts";
 import { RangeSet } from "../layout/range-set.ts";
 import { codeOf } from "./qemu/unix-socket.ts";
@@ -41,6 +41,8 @@ const LARGEST_HEADER = coreHeaderSize(65_534);
 const MAX_HEADERS = 64;
 /** Headers for which a digest is looked for, which takes a look at all of the file; an image that moved has two. */
 const MAX_SEARCHES = 4;
+/** Bytes that are looked through at a time. */
+const AT_ONCE = 4 * 1024 * 1024;
 /** Different addresses that command lines in a file name. */
 const MAX_NAMED = 64;
 /** A copy of crash memory is read whole; `crashkernel=` on the largest machines asks for some GiB. */
@@ -128,9 +130,9 @@ async function readCrashMemory(path: string, file: FileMemory): Promise<HeaderFi
 /** The first command line for each address that one in the file gives for the header, by it; in one pass. */
 async function commandLinesIn(file: FileMemory): Promise<ReadonlyMap<bigint, CaptureCommandLine>> {
   const lines = new Map<bigint, CaptureCommandLine>();
-  for (let at = 0; at < file.size && lines.size < MAX_NAMED; at += SCAN_CHUNK) {
+  for (let at = 0; at < file.size && lines.size < MAX_NAMED; at += AT_ONCE) {
     const start = Math.max(0, at - COMMAND_LINE_SIZE);
-    const end = Math.min(file.size, at + SCAN_CHUNK + COMMAND_LINE_SIZE);
+    const end = Math.min(file.size, at + AT_ONCE + COMMAND_LINE_SIZE);
     for (const { offset, text } of findCommandLines(await file.read(BigInt(start), end - start))) {
       const address = elfcorehdrOf(text);
       if (address !== undefined && !lines.has(address) && lines.size < MAX_NAMED)

@@ -39,11 +39,15 @@ export class FakeMemory implements PhysicalMemory {
     return this.#ram.ranges;
   }
 
-  async read(address: bigint, length: number): Promise<Uint8Array> {
+  /** Uses the caller's room, as real memory does: who looks at what was read before finds something else there. */
+  async read(address: bigint, length: number, into?: Uint8Array): Promise<Uint8Array> {
     this.#check("read", address, length);
     this.onRead({ address, length });
     this.reads.push({ address, length });
-    return this.peek(address, length);
+    const bytes = this.peek(address, length);
+    if (!into) return bytes;
+    into.set(bytes);
+    return into.subarray(0, length);
   }
 
   async write(address: bigint, bytes: Uint8Array): Promise<void> {
