@@ -71,10 +71,15 @@ export async function lookForDirectRam(qmp: QmpSession, options: DirectRamOption
   const blocks = new Map<string, RamFile>();
   const missing = new Map<string, string>();
   try {
-    const placements = await placementsOf(qmp, map.blocks, options);
+    const knownOf = ({ name }: RamBlock): RamFile | undefined => options.known?.blocks.get(name);
+    const placements = await placementsOf(
+      qmp,
+      map.blocks.filter((block) => (block.device ? block.shared : knownOf(block) === undefined)),
+      options,
+    );
     for (const block of map.blocks) {
       const placement = placements.get(block.name);
-      const known = options.known?.blocks.get(block.name);
+      const known = knownOf(block);
       const opened =
         known !== undefined && (!block.device || (placement !== undefined && isAt(known, placement)))
           ? known

@@ -153,7 +153,7 @@ export class GuestMemory implements PhysicalMemory {
   /** Reads the guest's memory map anew, and opens the files of blocks that are new. */
   async refresh(): Promise<void> {
     this.#stale = "nothing";
-    const map = await readRamMap(this.#qmp);
+    const map = await readRamMap(this.#qmp, this.#map);
     const before = this.#direct;
     if (this.#options.access !== "gdb") {
       this.#direct = await lookForDirectRam(this.#qmp, { map, known: before, processes: this.#processes });

@@ -56,13 +56,20 @@ const nameOfRegion = (name: string): string => (name.startsWith("/objects/") ? n
  * A piece that is write-protected at the moment (PAM registers: option ROMs below 1 MiB) is not in it: it is
  * no RAM to anybody who writes.
  *
+ * @param known the map from an earlier look at the same process: its boot RAM is not asked about again.
  * @throws {QmpReplyError} where the answers contradict each other.
  */
-export async function readRamMap(qmp: QmpSession): Promise<RamMap> {
-  const memdevs = await queryMemdevs(qmp);
-  const types = new Map((await qomList(qmp, "/objects")).map((child) => [child.name, child.type]));
-  const devices = await queryDeviceBackends(qmp);
-  const view = parseFlatView(await humanMonitor(qmp, "info mtree -f"));
+export async function readRamMap(qmp: QmpSession, known?: RamMap): Promise<RamMap> {
+  // All of it is asked for at once: QEMU answers in this order, and what comes or goes has less time to do so.
+  const [memdevs, objects, devices, tree, bootBackend] = await Promise.all([
+    queryMemdevs(qmp),
+    qomList(qmp, "/objects"),
+    queryDeviceBackends(qmp),
+    humanMonitor(qmp, "info mtree -f"),
+    qomText(qmp, "/machine", "memory-backend"),
+  ]);
+  const types = new Map(objects.map((child) => [child.name, child.type]));
+  const view = parseFlatView(tree);
   const taken = new Map<string, "ram" | "other">();
   for (const { type, memdev } of devices) {
     if (memdev !== undefined) taken.set(nameOfPath(memdev), RAM_DEVICES.has(type) ? "ram" : "other");
@@ -70,12 +77,22 @@ export async function readRamMap(qmp: QmpSession): Promise<RamMap> {
   const backends = new Map(
     memdevs.flatMap((memdev) => (memdev.id === undefined ? [] : [[memdev.id, memdev] as const])),
   );
-  const boot = await bootBackends(qmp, view, backends, taken);
+  const boot =
+    bootBackend === ""
+      ? await severalBootBackends(qmp, view, backends, taken)
+      : new Set([nameOfPath(bootBackend)]);
+  const knownBoot = new Map(known?.blocks.flatMap((block) => (block.device ? [] : [[block.name, block]])));
 
   const blocks = new Map<string, RamBlock>();
   for (const [name, backend] of backends) {
     const device = taken.get(name) === "ram";
     if (!device && !boot.has(name)) continue;
+    // Boot RAM is what QEMU began with, for as long as it lives.
+    const before = device ? undefined : knownBoot.get(name);
+    if (before) {
+      blocks.set(name, before);
+      continue;
+    }
     const type = (types.get(name) ?? "").replace(/^child<(.*)>$/, "$1");
     const isFile = type === "memory-backend-file";
     const path = `/objects/${name}`;
@@ -103,19 +120,15 @@ async function optionalOffset(qmp: QmpSession, path: string): Promise<bigint> {
 }
 
 /**
- * Names of the backends that are boot RAM.
- *
- * The machine names its one backend, except where NUMA nodes have one each: then those that lie in the map,
- * belong to no device and are no PCI BAR (priority 1, as ivshmem's) must add up to what QEMU says boot RAM is.
+ * Names of the backends that are boot RAM, where NUMA nodes have one each and the machine names none: those that lie in
+ * the map, belong to no device and are no PCI BAR (priority 1, as ivshmem's) must add up to what QEMU says boot RAM is.
  */
-async function bootBackends(
+async function severalBootBackends(
   qmp: QmpSession,
   view: readonly FlatRange[],
   backends: ReadonlyMap<string, { readonly size: bigint }>,
   taken: ReadonlyMap<string, "ram" | "other">,
 ): Promise<ReadonlySet<string>> {
-  const path = await qomText(qmp, "/machine", "memory-backend");
-  if (path !== "") return new Set([nameOfPath(path)]);
   const candidates = new Set(
     view
       .filter((range) => range.kind === "ram" && range.priority === 0)
