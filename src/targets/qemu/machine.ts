@@ -173,6 +173,7 @@ export class QemuMachine
     return watchDevices(this.guest, rung, {
       atLeastMs: this.#pollEveryMs,
       isBusy: () => this.#looks > 0 || this.#pause !== undefined,
+      isPaused: () => this.#pause !== undefined,
     });
   }
 

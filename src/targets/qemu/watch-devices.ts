@@ -25,6 +25,8 @@ export interface Asking {
   readonly atLeastMs: () => number;
   /** Whether it is better not asked now: its answers come one after the other, and somebody waits for another one. */
   readonly isBusy: () => boolean;
+  /** Whether it stands still because of us: that it runs again then is no news. */
+  readonly isPaused: () => boolean;
 }
 
 /**
@@ -35,7 +37,7 @@ export interface Asking {
  */
 export function watchDevices(guest: QemuGuest, changed: () => void, asking: Asking): Disposable {
   const forget = guest.qmp.onEvent(({ event }) => {
-    if (TELLING.has(event)) changed();
+    if (TELLING.has(event) && !(event === "RESUME" && asking.isPaused())) changed();
   });
   const ended = new AbortController();
   poll(guest, changed, asking, ended.signal).catch(changed);

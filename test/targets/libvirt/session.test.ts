@@ -190,7 +190,11 @@ describe("events", () => {
     const guest = await QemuGuest.over(session);
     cleanUps.push(async () => await guest.close());
     let changes = 0;
-    using _ = watchDevices(guest, () => changes++, { atLeastMs: () => 0, isBusy: () => false });
+    using _ = watchDevices(guest, () => changes++, {
+      atLeastMs: () => 0,
+      isBusy: () => false,
+      isPaused: () => false,
+    });
     const reader = fake.virshes.find(({ args }) => args.some((word) => word.includes("device-added")))!;
     reader.print("event 'device-added' for domain 'guest': dimm0\n");
     await vi.waitUntil(() => changes > 0);

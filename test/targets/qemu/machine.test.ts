@@ -84,6 +84,22 @@ describe("a QEMU machine that is watched", () => {
   });
 });
 
+describe("a QEMU machine that we have paused", () => {
+  it("is not looked at again because it runs again, and is where somebody else has let it run", async () => {
+    const { machine, fake } = await openBoth({});
+    let changes = 0;
+    using _ = machine.onChange(() => changes++);
+    await machine.paused(async () => {});
+    expect(fake.log.filter((line) => line === "stop" || line === "cont")).toEqual(["stop", "cont"]);
+    expect(changes).toBe(0);
+    fake.connections[0]?.write(
+      '{"event": "RESUME", "data": {}, "timestamp": {"seconds": 1, "microseconds": 1}}\n',
+    );
+    await vi.waitUntil(() => changes > 0);
+    expect(changes).toBe(1);
+  });
+});
+
 /** A slot as `query-hotpluggable-cpus` lists it. */
 const slot = (socket: number, thread: number, present: boolean): unknown => ({
   type: "max-x86_64-cpu",

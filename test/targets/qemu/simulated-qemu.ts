@@ -102,6 +102,7 @@ export async function startSimulatedQemu(
           hotpluggable: true,
         },
       })),
+    "query-migrate": () => ({}),
     "query-memory-size-summary": () => ({
       "base-memory": blueprint.backedRam.bytes,
       "plugged-memory": machine.dimms.reduce((sum, { range }) => sum + rangeBytes(range), 0n),

@@ -23,7 +23,8 @@ test("not while somebody waits for another answer; what came meanwhile is told o
     const asked = (): number => fake.log.filter((line) => line === "query-memory-size-summary").length;
     let isBusy = false;
     let changes = 0;
-    using _ = watchDevices(guest, () => changes++, { atLeastMs: () => 0, isBusy: () => isBusy });
+    const asking = { atLeastMs: () => 0, isBusy: () => isBusy, isPaused: () => false };
+    using _ = watchDevices(guest, () => changes++, asking);
     await vi.waitUntil(() => asked() > 3);
     isBusy = true;
     // One may be under way.
