@@ -9,7 +9,7 @@ import { benchInside } from "./inside.ts";
 import { benchHeaders, benchRangeSets } from "./pure.ts";
 import { benchRemovals } from "./removals.ts";
 import { benchRealGuests } from "./real-guests.ts";
-import { benchService } from "./service.ts";
+import { benchBusy, benchIdle } from "./service.ts";
 import { benchRules, benchSimulation } from "./simulation.ts";
 import { benchSoak } from "./soak.ts";
 import type { Findings, Measurement } from "./stats.ts";
@@ -35,7 +35,8 @@ export const SECTION_NAMES = [
   "inside-5.10",
   "inside-6.1",
   "storm",
-  "service",
+  "service-idle",
+  "service-busy",
   "soak",
   "real-guests",
   "huge-1",
@@ -55,7 +56,8 @@ const SECTIONS: Readonly<Record<SectionName, Section>> = {
   "inside-5.10": async (log, signal) => benchInside("5.10", log, signal),
   "inside-6.1": async (log, signal) => benchInside("6.1", log, signal),
   storm: async (log) => benchStorm(log),
-  service: async (log, signal) => benchService(log, signal),
+  "service-idle": async (log, signal) => benchIdle(log, signal),
+  "service-busy": async (log, signal) => benchBusy(log, signal),
   soak: async (log, signal) => benchSoak(log, signal),
   "real-guests": async (log, signal) => benchRealGuests(log, signal),
   // As in the RFC, and as near to its 480 DIMMs as QEMU, which has 256 slots, can come.

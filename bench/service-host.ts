@@ -13,6 +13,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { letHeapGrowSlowly } from "../src/cli/small-heap.ts";
 import type { Journal } from "../src/keeper/journal/journal.ts";
 import { Keeper } from "../src/keeper/keeper.ts";
 import type { ServiceEvent, ServiceListener } from "../src/keeper/service-event.ts";
@@ -78,6 +79,8 @@ export class Host implements AsyncDisposable {
   }
 
   static async start(options: HostOptions): Promise<Host> {
+    // As the program does.
+    letHeapGrowSlowly();
     const directory = await mkdtemp(join(tmpdir(), "kdh-bench-"));
     const host = new Host(directory, options);
     options.log(`Starting ${options.guests} guests`);

@@ -2,7 +2,7 @@
 import { loadavg } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
 import { Host } from "./service-host.ts";
-import { type Findings, measured, type Measurement } from "./stats.ts";
+import { type Findings, measured } from "./stats.ts";
 
 const IDLE_GUESTS = 1000;
 const IDLE_SECONDS = 60;
@@ -10,31 +10,9 @@ const BUSY_GUESTS = 100;
 const DIMMS = 240;
 const BUSY_SECONDS = 60;
 
-/** How many guests, and how many DIMMs each of the busy ones gets. */
-export interface ServiceSize {
-  readonly idle: number;
-  readonly busy: number;
-  readonly dimms: number;
-}
-
-const ASKED: ServiceSize = { idle: IDLE_GUESTS, busy: BUSY_GUESTS, dimms: DIMMS };
-
-/** Measures both. */
-export async function benchService(
-  log: (line: string) => void,
-  signal: AbortSignal,
-  { idle, busy, dimms }: ServiceSize = ASKED,
-): Promise<Findings> {
-  const lines = idle === 0 ? [] : await benchIdle(idle, log, signal);
-  const { measurement, lines: more } = await benchBusy(busy, dimms, log, signal);
-  return { measurements: [measurement], lines: [...lines, ...more] };
-}
-
-async function benchIdle(
-  count: number,
-  log: (line: string) => void,
-  signal: AbortSignal,
-): Promise<readonly string[]> {
+/** What it costs to keep guests at which nothing happens. */
+export async function benchIdle(log: (line: string) => void, signal: AbortSignal): Promise<Findings> {
+  const count = IDLE_GUESTS;
   await using host = await Host.start({ guests: count, log, signal });
   const before = process.memoryUsage().rss;
   await host.keepAll();
@@ -44,23 +22,19 @@ async function benchIdle(
   await delay(IDLE_SECONDS * 1000, undefined, { signal });
   const { user, system } = process.cpuUsage(used);
   const share = (user + system) / 10 / (performance.now() - started);
-  globalThis.gc?.();
   const { rss } = process.memoryUsage();
-  return [
-    `${count} idle guests: ${mib(rss)} RSS (${mib(before)} before the first), ${share.toFixed(1)} % of a processor in ${IDLE_SECONDS} s; asked: 300 MiB, 5 %; load average ${loadavg()[0]!.toFixed(1)}`,
-  ];
+  const line = `${count} idle guests: ${mib(rss)} RSS (${mib(before)} before the first), ${share.toFixed(1)} % of a processor in ${IDLE_SECONDS} s; asked: 300 MiB, 5 %; load average ${loadavg()[0]!.toFixed(1)}`;
+  return { measurements: [], lines: [line] };
 }
 
 function mib(bytes: number): string {
   return `${(bytes / 2 ** 20).toFixed(0)} MiB`;
 }
 
-async function benchBusy(
-  count: number,
-  dimms: number,
-  log: (line: string) => void,
-  signal: AbortSignal,
-): Promise<{ readonly measurement: Measurement; readonly lines: readonly string[] }> {
+/** How soon headers are true at guests that all get memory at a time. */
+export async function benchBusy(log: (line: string) => void, signal: AbortSignal): Promise<Findings> {
+  const count = BUSY_GUESTS;
+  const dimms = DIMMS;
   await using host = await Host.start({ guests: count, log, signal });
   await host.keepAll();
   const used = process.cpuUsage();
@@ -77,7 +51,7 @@ async function benchBusy(
   const { complete, dimms: plugged } = await host.judge();
   const name = `from a DIMM to its header, ${count} guests x ${dimms} DIMMs in ${(tookMs / 1000).toFixed(0)} s`;
   return {
-    measurement: measured(name, host.plugs.ms, { of: "p99", ms: 100 }),
+    measurements: [measured(name, host.plugs.ms, { of: "p99", ms: 100 })],
     lines: [
       `${count} busy guests: ${plugged} DIMMs, ${complete} of ${count} dumps complete, ${host.installs} installs, ${host.failures} failures; ${((user + system) / 10 / tookMs).toFixed(0)} % of a processor; load average ${loadavg()[0]!.toFixed(1)}`,
     ],

@@ -21,6 +21,7 @@ import { openJournalIn, openRecovered } from "./journaled.ts";
 import { openTarget } from "./machine.ts";
 import type { ReachOptions } from "./options.ts";
 import { type MetricsSettings, openMetrics } from "./open-metrics.ts";
+import { letHeapGrowSlowly } from "./small-heap.ts";
 import { readConfig, sourceOf } from "./wanted-targets.ts";
 
 /** What a service is started with. */
@@ -43,6 +44,7 @@ export async function keepService(
   settings: ServiceSettings,
 ): Promise<number> {
   const { say, signal } = context;
+  letHeapGrowSlowly();
   const config = await readConfig(settings.config);
   using manager = await openServiceManager();
   const looks = new Heartbeat(LOOKS_LIMIT_MS);

@@ -6,18 +6,20 @@ const LOOK_EVERY_MS = 5000;
 const VERIFY_EVERY_MS = 600_000;
 /** So long after a change, ms, the image is hashed where nothing forbids it. */
 const VERIFY_AFTER_MS = 250;
-/** Hashes after changes may take this share of the time, all machines together. */
-const VERIFY_SHARE = 5;
+/** Hashes after changes may take a fifteenth of the time, all machines together: installs have waited for them. */
+const VERIFY_SHARE = 15;
 /** Looks without a reason may take this share of the time, all machines together. */
 const LOOK_SHARE = 50;
 /** Questions a second, all together: one takes some 0.05 ms of ours. */
 const POLLS_PER_SECOND = 500;
 /** Questions a second to machines at which something happens. */
-const ACTIVE_POLLS_PER_SECOND = 2500;
+const ACTIVE_POLLS_PER_SECOND = 4000;
 /** Slower than that nobody is asked, ms. */
 const SLOWEST_POLL_MS = 2000;
 /** What comes comes in series: so long after a change another one is likely, ms. */
 const ACTIVE_MS = 60_000;
+
+const GOLDEN_RATIO = (Math.sqrt(5) - 1) / 2;
 
 /** Shared by all targets of a service. */
 export class Pace {
@@ -30,6 +32,7 @@ export class Pace {
   #countedAt = -Infinity;
   /** What a hash takes, ms: the latest count most. */
   #hashMs = 0;
+  #spread = 0;
 
   /** @param now milliseconds, monotonic. */
   constructor(now: () => number, lookEveryMs: number = LOOK_EVERY_MS) {
@@ -47,7 +50,11 @@ export class Pace {
   /** As {@link WatchOptions.verifyAfterMs}: where much changes at many, their hashes wait and the installs do not. */
   get verifyAfterMs(): number {
     this.#count();
-    return Math.max(VERIFY_AFTER_MS, VERIFY_SHARE * this.#active * this.#hashMs);
+    // Machines that change together would be hashed together, and what changes meanwhile would wait: half as long for
+    // one, half as long again for another (multiples of the golden ratio lie far from each other).
+    this.#spread = (this.#spread + GOLDEN_RATIO) % 1;
+    const others = this.#active - 1;
+    return Math.max(VERIFY_AFTER_MS, VERIFY_SHARE * others * this.#hashMs * (0.5 + this.#spread));
   }
 
   /** A hash took `ms`. */

@@ -21,23 +21,26 @@ test("where something happens it is asked more often, for a minute", () => {
   for (const guest of guests) pace.enter(guest);
   expect(pace.pollEveryMs(guests[0]!)).toBe(1000);
   for (const guest of guests.slice(0, 100)) pace.changed(guest);
-  expect(pace.pollEveryMs(guests[0]!)).toBe(40);
+  expect(pace.pollEveryMs(guests[0]!)).toBe(25);
   expect(pace.pollEveryMs(guests[400]!)).toBe(1000);
   now = 30_000;
   pace.changed(guests[0]!);
   now = 61_000;
-  expect(pace.pollEveryMs(guests[0]!)).toBe(0.4);
+  expect(pace.pollEveryMs(guests[0]!)).toBe(0.25);
   expect(pace.pollEveryMs(guests[1]!)).toBe(1000);
 });
 
-test("hashes after changes take a fifth of the time at most, all together", () => {
+test("hashes after changes take a fifteenth of the time at most, all together, and not all at a time", () => {
   const pace = new Pace(() => 0);
-  expect(pace.verifyAfterMs).toBe(250);
-  const guests = Array.from({ length: 100 }, () => ({}));
-  for (const guest of guests) {
-    pace.enter(guest);
-    pace.changed(guest);
-  }
   for (let i = 0; i < 100; i++) pace.hashed(20);
-  expect(pace.verifyAfterMs).toBeCloseTo(100 * 20 * 5, 0);
+  const guests = Array.from({ length: 101 }, () => ({}));
+  expect(pace.verifyAfterMs).toBe(250);
+  pace.changed(guests[0]!);
+  expect(pace.verifyAfterMs).toBe(250);
+  for (const guest of guests) pace.changed(guest);
+  const waits = guests.map(() => pace.verifyAfterMs).toSorted((a, b) => a - b);
+  expect(waits.reduce((sum, ms) => sum + ms) / waits.length).toBeCloseTo(100 * 20 * 15, -3);
+  expect(waits[0]!).toBeGreaterThan(15_000);
+  expect(waits[100]!).toBeLessThan(45_000);
+  for (let i = 1; i < 101; i++) expect(waits[i]! - waits[i - 1]!).toBeLessThan(750);
 });
