@@ -71,15 +71,10 @@ export async function lookForDirectRam(qmp: QmpSession, options: DirectRamOption
   const blocks = new Map<string, RamFile>();
   const missing = new Map<string, string>();
   try {
-    const knownOf = ({ name }: RamBlock): RamFile | undefined => options.known?.blocks.get(name);
-    const placements = await placementsOf(
-      qmp,
-      map.blocks.filter((block) => (block.device ? block.shared : knownOf(block) === undefined)),
-      options,
-    );
+    const placements = await placementsOf(qmp, toBePlaced(map.blocks, options.known), options);
     for (const block of map.blocks) {
       const placement = placements.get(block.name);
-      const known = knownOf(block);
+      const known = options.known?.blocks.get(block.name);
       const opened =
         known !== undefined && (!block.device || (placement !== undefined && isAt(known, placement)))
           ? known
@@ -91,6 +86,11 @@ export async function lookForDirectRam(qmp: QmpSession, options: DirectRamOption
     for (const [name, block] of blocks) if (options.known?.blocks.get(name) !== block) block.close();
     throw error;
   }
+  return directRam(blocks, missing);
+}
+
+/** By itself: a closure keeps all that its function's other closures use, and `known` leads to every look before. */
+function directRam(blocks: DirectRam["blocks"], missing: DirectRam["missing"]): DirectRam {
   return {
     blocks,
     missing,
@@ -98,6 +98,11 @@ export async function lookForDirectRam(qmp: QmpSession, options: DirectRamOption
       for (const block of blocks.values()) block.close();
     },
   };
+}
+
+/** Blocks of which it matters where they lie: boot RAM that is open stays so, and a private device is not reached. */
+function toBePlaced(blocks: readonly RamBlock[], known: KnownBlocks | undefined): readonly RamBlock[] {
+  return blocks.filter((block) => (block.device ? block.shared : !known?.blocks.has(block.name)));
 }
 
 /** Whether what is open is still what QEMU has there. Its process is the same one while the connection lasts. */

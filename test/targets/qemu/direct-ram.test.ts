@@ -1,6 +1,9 @@
 import { mkdir, mkdtemp, open, rm, stat, symlink, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 
 import { QmpClient } from "../../../src/targets/qemu/qmp.ts";
@@ -254,4 +257,19 @@ describe("RamFile", () => {
   it("refuses what is no file", () => {
     expect(() => RamFile.open("/dev/null", 0n)).toThrow('"/dev/null" is not a file');
   });
+});
+
+it("keeps nothing of the looks before: a service looks for months", async () => {
+  const { qmp } = await guestWith("file");
+  setFlagsFromString("--expose-gc");
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- V8's own
+  const collect = runInNewContext("globalThis.gc") as () => void;
+  let found = await lookForDirectRam(qmp);
+  const before = new WeakRef(found);
+  found = await lookForDirectRam(qmp, { known: found });
+  cleanUps.push(async () => found.close());
+  // What is referred to weakly lives until the turn of the event loop ends in which that was made.
+  await delay(10);
+  collect();
+  expect(before.deref()).toBeUndefined();
 });
