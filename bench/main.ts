@@ -21,11 +21,11 @@ import { type Measurement, verdict } from "./stats.ts";
 
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
 /** Parts that are measured by themselves. */
-const ALONE = {
-  service: ["service-idle", "service-busy"],
-  soak: ["soak"],
-  "real-guests": ["real-guests"],
-} as const;
+const ALONE = [
+  ["service", ["service-idle", "service-busy"]],
+  ["soak", ["soak"]],
+  ["real-guests", ["real-guests"]],
+] as const;
 
 const flag = { type: "boolean", default: false } as const;
 /** What was asked for. */
@@ -55,7 +55,7 @@ function sectionOf(name: string): SectionName {
 
 function chosen(options: Options): readonly SectionName[] {
   if (options.only !== undefined) return options.only.split(",").map(sectionOf);
-  for (const alone of ["service", "soak", "real-guests"] as const) if (options[alone]) return ALONE[alone];
+  for (const [alone, parts] of ALONE) if (options[alone]) return parts;
   return [
     "simulation",
     "pure",

@@ -6,11 +6,10 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
 import { openMetrics } from "../src/cli/open-metrics.ts";
 import { Journal } from "../src/keeper/journal/journal.ts";
 import { nodeSha256 } from "../src/targets/sha256.ts";
+import { collectGarbage } from "../test/collect-garbage.ts";
 import { Host } from "./service-host.ts";
 import { type Findings, measured } from "./stats.ts";
 
@@ -94,14 +93,10 @@ async function settled(host: Host, changes: number, log: (line: string) => void)
   return await host.judge();
 }
 
-setFlagsFromString("--expose-gc");
-/** Collects all garbage. */
-const collect: () => void = runInNewContext("gc");
-
 /** Resident memory as it is, and what is left when all garbage is gone: what grows there is a leak. */
 function memory(): string {
   const { rss } = process.memoryUsage();
-  collect();
+  collectGarbage();
   const left = process.memoryUsage();
   return `${mib(rss)} RSS; without garbage ${mib(left.heapUsed)} in V8's heap, ${mib(left.external)} in buffers, ${mib(left.rss)} RSS (V8's heap has taken ${mib(left.heapTotal)})`;
 }

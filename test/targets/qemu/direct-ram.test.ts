@@ -2,13 +2,12 @@ import { mkdir, mkdtemp, open, rm, stat, symlink, truncate, writeFile } from "no
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 
 import { QmpClient } from "../../../src/targets/qemu/qmp.ts";
 import { RamFile, RamFileError } from "../../../src/targets/qemu/ram-file.ts";
 import { type DirectRam, lookForDirectRam } from "../../../src/targets/qemu/direct-ram.ts";
+import { collectGarbage } from "../../collect-garbage.ts";
 import { type FakeGuest, startFakeGuest } from "./fake-guest.ts";
 import type { Handler } from "./fake-qmp.ts";
 
@@ -261,15 +260,12 @@ describe("RamFile", () => {
 
 it("keeps nothing of the looks before: a service looks for months", async () => {
   const { qmp } = await guestWith("file");
-  setFlagsFromString("--expose-gc");
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- V8's own
-  const collect = runInNewContext("globalThis.gc") as () => void;
   let found = await lookForDirectRam(qmp);
   const before = new WeakRef(found);
   found = await lookForDirectRam(qmp, { known: found });
   cleanUps.push(async () => found.close());
   // What is referred to weakly lives until the turn of the event loop ends in which that was made.
   await delay(10);
-  collect();
+  collectGarbage();
   expect(before.deref()).toBeUndefined();
 });
