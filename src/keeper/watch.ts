@@ -118,6 +118,7 @@ export async function watch<I>(
       if (calmFor > 0) await pause(calmFor, signal);
       const changedAt = doorbell.take();
       let startedAt = now();
+      let isNewFailure = false;
       try {
         // Changes that are real never wait for a hash: only those that were in vain for a while.
         const overdue = calmMs === CALMEST_MS && startedAt >= verifyAt + OVERDUE_MS;
@@ -147,11 +148,12 @@ export async function watch<I>(
         calmMs = installed || changedAt === undefined ? 0 : calmer(calmMs);
       } catch (error) {
         if (signal.aborted || isLoss(error) || !(error instanceof Error)) throw error;
-        told.failure(error);
+        isNewFailure = told.failure(error);
         calmMs = changedAt === undefined ? 0 : calmer(calmMs);
       }
       lookedAt = now();
-      const rest = resting(lookedAt - startedAt, options.lookEveryMs ?? LOOK_EVERY_MS);
+      // What failed for the first time is tried again soon, however long it took: the header may be wrong meanwhile.
+      const rest = resting(isNewFailure ? 0 : lookedAt - startedAt, options.lookEveryMs ?? LOOK_EVERY_MS);
       // Who was told to stop during the look is not to wait for the next one.
       if (!signal.aborted) await doorbell.wait(Math.max(1, Math.min(rest, verifyAt - lookedAt)));
     }
@@ -217,13 +219,14 @@ class Told {
     this.#failure = undefined;
   }
 
-  /** The same failure, look after look, is told of once. */
-  failure(error: Error): void {
-    if (this.#failure === error.message) return;
+  /** The same failure, look after look, is told of once. @returns whether this one was told of. */
+  failure(error: Error): boolean {
+    if (this.#failure === error.message) return false;
     this.#failure = error.message;
     // Whatever holds after a failure is news, also where it held before.
     this.#verdict = undefined;
     this.#onEvent({ kind: "failed", error });
+    return true;
   }
 }
 

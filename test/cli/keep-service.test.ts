@@ -8,6 +8,7 @@ import { SMALL, type SimulatedQemu, startSimulatedQemu } from "../targets/qemu/s
 import type { FakeGuestOptions } from "../targets/qemu/fake-guest.ts";
 import { ended } from "./ended.ts";
 import { UnderWay } from "./under-way.ts";
+import { PATIENCE } from "../patience.ts";
 
 const DIMM = 128n << 20n;
 let directory = "";
@@ -148,7 +149,7 @@ describe("keep of a pattern", PATIENT, () => {
       timeout: 40_000,
     });
     // All was read, on the connection that there was at the start, and a change after it is answered.
-    await vi.waitUntil(() => a.fake.connections.every(({ writableLength }) => writableLength === 0));
+    await vi.waitUntil(() => a.fake.connections.every(({ writableLength }) => writableLength === 0), PATIENCE);
     a.plug(DIMM);
     await keep.until(/a\.sock: installed: 0x/, 2);
     expect(a.machine.judge()).toMatchObject({ outcome: "complete" });

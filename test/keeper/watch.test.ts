@@ -5,6 +5,7 @@ import { watch, type WatchEvent, type WatchOptions } from "../../src/keeper/watc
 import { nodeSha256 } from "../../src/targets/sha256.ts";
 import { unload } from "../image/fake-loaders.ts";
 import { armedWith, dump, FakeTarget, slots } from "./fake-target.ts";
+import { PATIENCE } from "../patience.ts";
 
 /** A target that is watched until the end of the test's block; looks that nobody asks for are rare unless told. */
 class Watching implements AsyncDisposable {
@@ -104,7 +105,7 @@ describe("a machine that is watched", () => {
     await using watching = new Watching(target, { lookEveryMs: 5 });
     expect(await watching.first(3)).toEqual(["inaccurate", "installed", "accurate"]);
     target.reload("load", { seed: 99 });
-    await vi.waitFor(() => expect(dump(target)).toEqual(armedWith(target, [slots(0)])));
+    await vi.waitFor(() => expect(dump(target)).toEqual(armedWith(target, [slots(0)])), PATIENCE);
     const { events } = watching;
     expect(events.filter(({ kind }) => kind === "installed")).toHaveLength(2);
     expect(events.find((event) => event.kind === "installed")).toMatchObject({ reactionMs: undefined });
@@ -142,6 +143,22 @@ describe("a machine that is watched", () => {
     expect(await watching.first(3)).toEqual(["accurate", "failed", "installed"]);
     expect(writes).toBeGreaterThan(4);
     expect(dump(target)).toEqual(armedWith(target, [slots(0)]));
+  });
+
+  test("is tried again soon after a failure, however long that took", async () => {
+    const target = new FakeTarget("file");
+    let now = 0;
+    await using watching = new Watching(target, { lookEveryMs: 5, now: () => now });
+    expect(await watching.first(1)).toEqual(["accurate"]);
+    target.memory.onWrite = () => {
+      if (now > 0) return;
+      now += 10_000;
+      throw new Error("the journal's disk is slow");
+    };
+    target.add(slots(0));
+    target.tell();
+    // Twenty times as long as the failure took would be minutes.
+    expect(await watching.first(3)).toEqual(["accurate", "failed", "installed"]);
   });
 
   test("is told to be broken where a segment is overwritten under a keeper that knows the image", async () => {

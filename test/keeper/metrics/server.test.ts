@@ -4,6 +4,7 @@ import { connect, type Socket } from "node:net";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { addressText, ListenError, parseListenAddress } from "../../../src/keeper/metrics/listen-address.ts";
 import { type MetricsServer, type Served, startMetricsServer } from "../../../src/keeper/metrics/server.ts";
+import { PATIENCE } from "../../patience.ts";
 
 const TEXT = "# TYPE a gauge\na 1\n";
 const CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
@@ -198,7 +199,7 @@ describe("a client that is hostile", () => {
     expect(open).toBeLessThanOrEqual(LIMITS.connections);
     for (const each of crowd) await each[Symbol.asyncDispose]();
     // The server hears of their end a moment later.
-    await vi.waitFor(async () => expect((await get("/metrics")).status).toBe(200));
+    await vi.waitFor(async () => expect((await get("/metrics")).status).toBe(200), PATIENCE);
   });
 });
 

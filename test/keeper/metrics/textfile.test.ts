@@ -21,6 +21,7 @@ import {
   type TextfileSystem,
   TextfileWriter,
 } from "../../../src/keeper/metrics/textfile.ts";
+import { PATIENCE } from "../../patience.ts";
 
 let directory: string;
 let file: string;
@@ -75,9 +76,9 @@ function recorded(more: Partial<TextfileSystem> = {}): {
 
 test("is written at once, on time, and at the end; others can read it; nothing else is left", async () => {
   await using each = writer({ everyMs: 20 });
-  await vi.waitFor(async () => expect(await readFile(file, "utf8")).toBe("a 1\n"));
+  await vi.waitFor(async () => expect(await readFile(file, "utf8")).toBe("a 1\n"), PATIENCE);
   text = "a 2\n";
-  await vi.waitFor(async () => expect(await readFile(file, "utf8")).toBe("a 2\n"));
+  await vi.waitFor(async () => expect(await readFile(file, "utf8")).toBe("a 2\n"), PATIENCE);
   text = "a 3\n";
   await each[Symbol.asyncDispose]();
   expect(await readFile(file, "utf8")).toBe("a 3\n");

@@ -9,6 +9,7 @@ import { unplugMemory } from "../../../src/keeper/unplug.ts";
 import { nodeSha256 } from "../../../src/targets/sha256.ts";
 import { armedWith, dump, MIB, slots } from "../fake-target.ts";
 import { ServedFake } from "./served-fake.ts";
+import { PATIENCE } from "../../patience.ts";
 
 describe("turns", () => {
   test("come in the order of asking, and one that is not waited for any more is left out", async () => {
@@ -74,7 +75,7 @@ describe("a command on a kept machine", () => {
     await using lease = await Lease.take(kept, never());
     const [dimm] = await lease.removableDimms();
     const removal = unplugMemory(lease, new Keeper(lease, nodeSha256), dimm!, 60_000);
-    await vi.waitUntil(() => answer !== undefined);
+    await vi.waitUntil(() => answer !== undefined, PATIENCE);
     // Somebody else plugs meanwhile: the keeper sees to it.
     machine.add(slots(4));
     await looks.update();
@@ -97,7 +98,7 @@ describe("a command on a kept machine", () => {
     const [dimm] = await lease.removableDimms();
     let asked = false;
     const removal = dimm!.remove(60_000, () => (asked = true));
-    await vi.waitUntil(() => asked);
+    await vi.waitUntil(() => asked, PATIENCE);
     stop.abort(new Error("Ctrl-C"));
     await expect(removal).rejects.toThrow("Ctrl-C");
     await expect(lease.paused(async () => undefined)).rejects.toThrow("Ctrl-C");

@@ -4,6 +4,7 @@ import { describe, expect, test, vi } from "vitest";
 import { named } from "../../../src/keeper/service/source.ts";
 import { armedWith, dump, slots } from "../fake-target.ts";
 import { Host, Listing, ServedFake } from "./served-fake.ts";
+import { PATIENCE } from "../../patience.ts";
 
 describe("targets of a service", () => {
   test("are each found, judged, and corrected as they change", async () => {
@@ -55,7 +56,7 @@ describe("targets of a service", () => {
     await host.until("qmp:/hangs", "unreachable");
     const { event } = host.events.find(({ target }) => target === "qmp:/hangs")!;
     expect(event).toEqual({ kind: "unreachable", reason: "It did not open within 0.04 s" });
-    await vi.waitUntil(() => late.length >= 2);
+    await vi.waitUntil(() => late.length >= 2, PATIENCE);
     expect(late[0]!.closed).toBe(1);
     // The same reason is told of once, however often it is tried.
     expect(host.told("qmp:/hangs")).toEqual(["unreachable"]);
@@ -73,7 +74,7 @@ describe("targets of a service", () => {
       return undefined;
     };
     host.service.keep(["qmp:/*"]);
-    await vi.waitUntil(() => times.length === 5);
+    await vi.waitUntil(() => times.length === 5, PATIENCE);
     const gaps = times.slice(1).map((time, i) => time - times[i]!);
     // 10, 20, 40, 80 ms; timers may be late, but not early.
     expect(gaps.map((gap, i) => gap >= 10 * 2 ** i - 1)).toEqual([true, true, true, true]);
@@ -139,7 +140,7 @@ describe("targets of a service", () => {
     const machine = host.start("qmp:/a");
     machine.add(slots(0));
     host.service.keep(["qmp:/a"]);
-    await vi.waitUntil(() => heard.includes("installed"));
+    await vi.waitUntil(() => heard.includes("installed"), PATIENCE);
     expect(host.troubles[0]).toBe("A listener failed at found of qmp:/a: disk full");
     expect(dump(machine)).toEqual(armedWith(machine, [slots(0)]));
   });
@@ -160,7 +161,7 @@ describe("what is wanted", () => {
       reason: "it is not wanted any more",
     });
     expect([a, b, c].map((machine) => machine!.opened)).toEqual([1, 1, 1]);
-    await vi.waitUntil(() => a!.closed === 1);
+    await vi.waitUntil(() => a!.closed === 1, PATIENCE);
     expect(host.service.targets.map(({ target }) => target)).toEqual(["qmp:/b", "qmp:/c"]);
     // And back again.
     host.service.keep(["qmp:/a", "qmp:/b", "qmp:/c"]);
@@ -195,7 +196,7 @@ describe("what is wanted", () => {
     await host.until("qmp:/run/a", "installed");
     machine.lose("QEMU has ended");
     await host.until("qmp:/run/a", "gone");
-    await vi.waitUntil(() => host.service.targets.length === 0);
+    await vi.waitUntil(() => host.service.targets.length === 0, PATIENCE);
     expect(machine.opened).toBe(1);
     listing.list({ target: "qmp:/run/a", token: "2" });
     await host.until("qmp:/run/a", "found", 2);
@@ -211,7 +212,7 @@ describe("the end of a service", () => {
     machine.pauseMs = 200;
     machine.add(slots(0));
     machine.tell();
-    await vi.waitUntil(() => !machine.running, { interval: 2 });
+    await vi.waitUntil(() => !machine.running, { ...PATIENCE, interval: 2 });
     const started = performance.now();
     expect(await host.service.stop(20)).toEqual(["qmp:/a"]);
     expect(performance.now() - started).toBeLessThan(2000);
@@ -261,7 +262,7 @@ describe("a flood of changes", () => {
     expect(told).toBeGreaterThanOrEqual(29_000);
     // One each 100 ms once it is calm, and those until then.
     expect(flooded.looks).toBeLessThan(60);
-    await vi.waitUntil(() => reactions.length === 5);
+    await vi.waitUntil(() => reactions.length === 5, PATIENCE);
     expect(Math.max(...reactions)).toBeLessThan(100);
     expect(dump(other)).toEqual(armedWith(other, [slots(0, 5)]));
     // What changes in the middle of it is seen, too.

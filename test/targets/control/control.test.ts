@@ -15,6 +15,7 @@ import {
   type ControlledKeeper,
   ControlServer,
 } from "../../../src/targets/control/server.ts";
+import { PATIENCE } from "../../patience.ts";
 
 let directory = "";
 const uid = process.getuid!();
@@ -152,7 +153,7 @@ describe("a command that a keeper carries out", () => {
     socket.write('{"protocol":1,"request":"run","target":"qmp:/a","args":[]}\n');
     await new Promise((resolve) => socket.once("data", resolve));
     socket.destroy();
-    await vi.waitFor(() => expect(ended).toBe(true));
+    await vi.waitFor(() => expect(ended).toBe(true), PATIENCE);
   });
 
   test("is ended with its keeper, and told so", async () => {

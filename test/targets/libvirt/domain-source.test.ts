@@ -1,5 +1,6 @@
 import { describe, expect, test, vi } from "vitest";
 import { domainSource } from "../../../src/targets/libvirt/domain-source.ts";
+import { PATIENCE } from "../../patience.ts";
 
 /** Answers in turn, the last one again and again. */
 function answers(...texts: readonly (readonly string[] | Error)[]): () => Promise<readonly string[]> {
@@ -18,7 +19,7 @@ describe("the domains behind libvirt:*", () => {
     using _ = domainSource({ list, askEveryMs: 1 }).watch((targets) =>
       listed.push(targets.map(({ target }) => target)),
     );
-    await vi.waitFor(() => expect(list.mock.calls.length).toBeGreaterThan(6));
+    await vi.waitFor(() => expect(list.mock.calls.length).toBeGreaterThan(6), PATIENCE);
     expect(listed).toEqual([[], ["libvirt:a"], ["libvirt:a", "libvirt:b c"], ["libvirt:b c"]]);
   });
 
@@ -31,7 +32,7 @@ describe("the domains behind libvirt:*", () => {
     using _ = domainSource({ list, askEveryMs: 1, onTrouble: (words) => troubles.push(words) }).watch(
       (targets) => listed.push(targets),
     );
-    await vi.waitFor(() => expect(list.mock.calls.length).toBeGreaterThan(5));
+    await vi.waitFor(() => expect(list.mock.calls.length).toBeGreaterThan(5), PATIENCE);
     expect(listed).toEqual([[{ target: "libvirt:a", token: "" }]]);
     expect(troubles).toEqual(["libvirt:*: away"]);
   });

@@ -10,6 +10,7 @@ import { LibvirtSession } from "../../../src/targets/libvirt/session.ts";
 import { eventLine, Refusal } from "../qemu/fake-qmp.ts";
 import { type FakeLibvirt, type FakeLibvirtOptions, startFakeLibvirt, UUID } from "./fake-libvirt.ts";
 import { failure } from "../failure.ts";
+import { PATIENCE } from "../../patience.ts";
 
 const cleanUps: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
@@ -80,7 +81,7 @@ describe("a session through virsh", () => {
     const seen: string[] = [];
     session.onEvent(({ event }) => seen.push(event));
     await session.execute("stop");
-    await vi.waitUntil(() => seen.length > 0);
+    await vi.waitUntil(() => seen.length > 0, PATIENCE);
     expect(seen).toEqual(["STOP"]);
     expect(fake.guest.state.running).toBe(false);
   });
@@ -162,7 +163,7 @@ describe("events", () => {
     const seen: QmpEvent[] = [];
     session.onEvent((event) => seen.push(event));
     await session.execute("go");
-    await vi.waitUntil(() => seen.length > 0);
+    await vi.waitUntil(() => seen.length > 0, PATIENCE);
     expect(seen).toEqual([{ event: "X", data, timestamp: { seconds: 100, microseconds: 42 } }]);
     expect(fake.virshes).toHaveLength(3);
   });
@@ -178,7 +179,7 @@ describe("events", () => {
       reader.printBytes(Uint8Array.of(byte));
       await new Promise((resolve) => setImmediate(resolve));
     }
-    await vi.waitUntil(() => seen.length === 2);
+    await vi.waitUntil(() => seen.length === 2, PATIENCE);
     expect(seen).toEqual([
       { event: "A", data: {}, timestamp: { seconds: 1, microseconds: 2 } },
       { event: "B", data: { x: "é" }, timestamp: { seconds: 3, microseconds: 999999 } },
@@ -197,7 +198,7 @@ describe("events", () => {
     });
     const reader = fake.virshes.find(({ args }) => args.some((word) => word.includes("device-added")))!;
     reader.print("event 'device-added' for domain 'guest': dimm0\n");
-    await vi.waitUntil(() => changes > 0);
+    await vi.waitUntil(() => changes > 0, PATIENCE);
     expect(changes).toBe(1);
   });
 

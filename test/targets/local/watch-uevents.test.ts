@@ -7,6 +7,7 @@ import type { Received, UeventSource } from "../../../src/targets/local/uevent-s
 import { netlinkSource, udevadmSource } from "../../../src/targets/local/uevent-sources.ts";
 import type { UeventSourceChoice } from "../../../src/targets/local/watch-uevents.ts";
 import { Watched } from "./watched.ts";
+import { PATIENCE } from "../../patience.ts";
 
 const uevent = (path: string, subsystem: string): Received => ({
   kind: "uevent",
@@ -146,7 +147,7 @@ describe("a watch by netlink", () => {
     const socket = new FakeSocket();
     const watched = new Watched([{ kind: "netlink", start: netlinkSource(async () => socket) }]);
     watched[Symbol.dispose]();
-    await vi.waitFor(() => expect(socket.closed).toBe(true));
+    await vi.waitFor(() => expect(socket.closed).toBe(true), PATIENCE);
     expect(watched.changes).toBe(0);
     expect(watched.troubles).toEqual([]);
   });

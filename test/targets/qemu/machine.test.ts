@@ -2,6 +2,7 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import { QemuMachine } from "../../../src/targets/qemu/machine.ts";
 import { type FakeGuest, startFakeGuest } from "./fake-guest.ts";
 import { type Handler, Refusal } from "./fake-qmp.ts";
+import { PATIENCE } from "../../patience.ts";
 
 const cleanUps: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
@@ -76,7 +77,7 @@ describe("a QEMU machine that is watched", () => {
     fake.connections[0]?.write(
       '{"event": "ACPI_DEVICE_OST", "data": {}, "timestamp": {"seconds": 1, "microseconds": 1}}\n',
     );
-    await vi.waitUntil(() => changes > 0);
+    await vi.waitUntil(() => changes > 0, PATIENCE);
     await machine.layout();
     expect(permitsAsked()).toBe(1);
     await machine.layout();
@@ -95,7 +96,7 @@ describe("a QEMU machine that we have paused", () => {
     fake.connections[0]?.write(
       '{"event": "RESUME", "data": {}, "timestamp": {"seconds": 1, "microseconds": 1}}\n',
     );
-    await vi.waitUntil(() => changes > 0);
+    await vi.waitUntil(() => changes > 0, PATIENCE);
     expect(changes).toBe(1);
   });
 });

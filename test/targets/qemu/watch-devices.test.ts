@@ -4,6 +4,7 @@ import { expect, test, vi } from "vitest";
 import { QemuGuest } from "../../../src/targets/qemu/guest.ts";
 import { nextPollMs, watchDevices } from "../../../src/targets/qemu/watch-devices.ts";
 import { startFakeGuest } from "./fake-guest.ts";
+import { PATIENCE } from "../../patience.ts";
 
 test.each([
   ["where nothing has changed", Infinity, 0, 8],
@@ -25,7 +26,7 @@ test("not while somebody waits for another answer; what came meanwhile is told o
     let changes = 0;
     const asking = { atLeastMs: () => 0, isBusy: () => isBusy, isPaused: () => false };
     using _ = watchDevices(guest, () => changes++, asking);
-    await vi.waitUntil(() => asked() > 3);
+    await vi.waitUntil(() => asked() > 3, PATIENCE);
     isBusy = true;
     // One may be under way.
     await delay(30);
@@ -35,7 +36,7 @@ test("not while somebody waits for another answer; what came meanwhile is told o
     expect(asked()).toBe(before);
     expect(changes).toBe(0);
     isBusy = false;
-    await vi.waitUntil(() => changes > 0);
+    await vi.waitUntil(() => changes > 0, PATIENCE);
     expect(changes).toBe(1);
   } finally {
     await fake.stop();

@@ -12,6 +12,7 @@ import {
 } from "../../../src/targets/systemd/service-manager.ts";
 import { noCalls } from "../local/this-kernel.ts";
 import { DatagramSocket } from "./datagram-socket.ts";
+import { PATIENCE } from "../../patience.ts";
 
 let directory: string;
 beforeAll(() => {
@@ -164,9 +165,9 @@ describe("the watchdog", () => {
       () => why,
       (text) => troubles.push(text),
     );
-    await vi.waitUntil(() => beats >= 3);
+    await vi.waitUntil(() => beats >= 3, PATIENCE);
     why = "the main loop has not turned for 12 s";
-    await vi.waitUntil(() => troubles.length > 0);
+    await vi.waitUntil(() => troubles.length > 0, PATIENCE);
     const before = beats;
     await new Promise((resolve) => setTimeout(resolve, 50));
     expect(beats).toBe(before);
@@ -174,7 +175,7 @@ describe("the watchdog", () => {
       "The service manager is no longer told that the keeper is alive: the main loop has not turned for 12 s",
     ]);
     why = undefined;
-    await vi.waitUntil(() => beats > before);
+    await vi.waitUntil(() => beats > before, PATIENCE);
   });
 
   test("says once that nobody hears it", async () => {
@@ -189,7 +190,7 @@ describe("the watchdog", () => {
       () => undefined,
       (text) => troubles.push(text),
     );
-    await vi.waitUntil(() => tries >= 5);
+    await vi.waitUntil(() => tries >= 5, PATIENCE);
     expect(troubles).toEqual(["Cannot tell"]);
   });
 
