@@ -42,6 +42,7 @@ const config: ViteUserConfig = defineConfig({
           name: "program",
           include: ["test/program/**/*.test.ts"],
           testTimeout: 30_000,
+          hookTimeout: 120_000,
         },
       },
       {
@@ -50,6 +51,7 @@ const config: ViteUserConfig = defineConfig({
           name: "browser",
           include: ["test/browser/**/*.test.ts"],
           testTimeout: 60_000,
+          hookTimeout: 120_000,
         },
       },
       {

@@ -97,14 +97,18 @@ export class NothingToAuditError extends Error {
   override readonly name = "NothingToAuditError";
 }
 
-/** What the keepers of this user have. */
+/** What the keepers of this user have. One that does not say what counts as a target of which nothing is known. */
 async function keptTargets(context: Context): Promise<readonly Wanted[]> {
   const { directory, uid } = ownControlDirectory();
   const keepers = await listKeepers(directory, uid);
-  return keepers.flatMap(({ socket, targets }) =>
-    targets.map(({ target, state, reason }): Wanted => {
-      const notWatched = { code: EXIT.unknown, stdout: "", stderr: reason ?? "it is being opened" };
-      if (state !== "watched") return { target, audit: async () => notWatched };
+  const unknown = (target: string, reason: string): Wanted => {
+    const ended = { code: EXIT.unknown, stdout: "", stderr: reason };
+    return { target, audit: async () => ended };
+  };
+  return keepers.flatMap(({ socket, targets }) => {
+    if (targets instanceof SilentKeeperError) return unknown(socket, targets.message);
+    return targets.map(({ target, state, reason }): Wanted => {
+      if (state !== "watched") return unknown(target, reason ?? "it is being opened");
       const audit = async (args: readonly string[]): Promise<Ended> =>
         await captured(context, async (theirs) => {
           try {
@@ -119,8 +123,8 @@ async function keptTargets(context: Context): Promise<readonly Wanted[]> {
           return EXIT.unknown;
         });
       return { target, audit };
-    }),
-  );
+    });
+  });
 }
 
 /** What a configuration file lists: each is opened, or audited by the keeper that has it. */

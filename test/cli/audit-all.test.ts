@@ -1,5 +1,6 @@
 /** `audit --all`: of this user's keepers, and of a configuration. */
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
@@ -20,25 +21,28 @@ afterEach(async () => {
   await rm(directory, { recursive: true, force: true });
 });
 
+/** On a machine that is busy with other things a keeper may take too long to answer: it is asked again then. */
+const answered: typeof ended = async (...args) =>
+  await vi.waitUntil(
+    async () => {
+      const told = await ended(...args);
+      return !`${told.stdout}${told.stderr}`.includes("did not answer") && told;
+    },
+    { timeout: 60_000 },
+  );
+
 describe("audit --all", { timeout: 90_000 }, () => {
   test("asks every keeper for everything that it has, and what is not there is not forgotten", async () => {
     await using one = new UnderWay("keep", TRUE, EMPTY, ABSENT);
     await one.until(/: accurate/);
     await one.until(/: not-loaded/);
     await one.until(/: unreachable/);
-    // On a machine that is busy with other things a keeper may take too long to answer.
-    const text = await vi.waitUntil(
-      async () => {
-        const told = await ended("audit", "--all");
-        return !told.stdout.includes("did not answer") && told;
-      },
-      { timeout: 60_000 },
-    );
+    const text = await answered("audit", "--all");
     expect(text).toMatchObject({ code: 3, stderr: "" });
     expect(text.stdout).toContain(`${TRUE} (simulated): accurate\n`);
     expect(text.stdout).toContain(`${EMPTY} (simulated): not-loaded\n`);
     expect(text.stdout).toContain(`${ABSENT}: unknown\n  No socket at "/nowhere/a.sock": start QEMU`);
-    const json = await ended("audit", "--all", "--json");
+    const json = await answered("audit", "--all", "--json");
     expect(json.code).toBe(3);
     expect(JSON.parse(json.stdout)).toMatchObject({
       schemaVersion: 1,
@@ -48,9 +52,26 @@ describe("audit --all", { timeout: 90_000 }, () => {
         { target: ABSENT, verdict: "unknown", reason: expect.stringContaining("No socket") },
       ],
     });
-    const nagios = await ended("audit", "--all", "--nagios");
+    const nagios = await answered("audit", "--all", "--nagios");
     expect(nagios.code).toBe(2);
     expect(nagios.stdout).toMatch(/^CRITICAL - 1 of 3 targets accurate; .*\|targets=3;;;0 accurate=1;;;0;3 /);
+  });
+
+  test("tells of a keeper that hangs, and of what the others have", async () => {
+    await using one = new UnderWay("keep", TRUE);
+    await one.until(/: accurate/);
+    const [socket] = await readdir(join(directory, "run"));
+    const hangs = join(directory, "run", socket!.replace(/keeper-\d+/, "keeper-1"));
+    const hanging = createServer(() => undefined);
+    await new Promise<void>((resolve) => hanging.listen(hangs, resolve));
+    try {
+      const { code, stdout } = await ended("audit", "--all");
+      expect(code).toBe(3);
+      expect(stdout).toContain(`${hangs}: unknown\n  The keeper at ${hangs} did not answer within 2000 ms`);
+      expect(stdout).toContain(`${TRUE} (simulated): `);
+    } finally {
+      hanging.close();
+    }
   });
 
   test("of a configuration needs no keeper; one inaccurate target is a no", async () => {

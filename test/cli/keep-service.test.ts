@@ -149,7 +149,10 @@ describe("keep of a pattern", PATIENT, () => {
       timeout: 40_000,
     });
     // All was read, on the connection that there was at the start, and a change after it is answered.
-    await vi.waitUntil(() => a.fake.connections.every(({ writableLength }) => writableLength === 0), PATIENCE);
+    await vi.waitUntil(
+      () => a.fake.connections.every(({ writableLength }) => writableLength === 0),
+      PATIENCE,
+    );
     a.plug(DIMM);
     await keep.until(/a\.sock: installed: 0x/, 2);
     expect(a.machine.judge()).toMatchObject({ outcome: "complete" });

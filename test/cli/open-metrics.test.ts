@@ -1,10 +1,11 @@
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { openMetrics } from "../../src/cli/open-metrics.ts";
 import { ListenError } from "../../src/keeper/metrics/listen-address.ts";
 import { audit } from "../keeper/metrics/samples.ts";
+import { PATIENCE } from "../patience.ts";
 
 let directory: string;
 beforeEach(async () => {
@@ -42,7 +43,8 @@ test("what happens is seen at the address and in the file, until they are closed
   expect(await ask("/metrics")).toMatch(/^kdump_hotplug_journal_waiting_entries 4$/m);
   await metrics[Symbol.asyncDispose]();
   const series = 'kdump_hotplug_target_verdict{target="qmp:/a",verdict="accurate"} 1';
-  expect(await readFile(textfile, "utf8")).toContain(series);
+  // A disk that is busy is not waited for longer than a second, and then has it a moment later.
+  await vi.waitFor(async () => expect(await readFile(textfile, "utf8")).toContain(series), PATIENCE);
   await expect(ask("/metrics")).rejects.toThrow("fetch failed");
 });
 

@@ -56,7 +56,7 @@ describe("a machine with changed bytes", () => {
         { numRuns: 120, seed: 6 },
       );
     },
-    20_000,
+    120_000,
   );
 });
 

@@ -122,7 +122,7 @@ describe.each(MACHINES)("%s", (_name, spec) => {
       }
     }
     expect(results).toContain("not-begun");
-  });
+  }, 120_000);
 
   test.each(["at-pause", "at-resume"] as const)("killed %s, the guest runs again", async (dies) => {
     const target = make();

@@ -27,11 +27,15 @@ export class SilentKeeperError extends ControlError {
 export interface KeeperTargets {
   /** Its control socket. */
   readonly socket: string;
-  readonly targets: readonly ListedTarget[];
+  /** What it keeps, or that it does not say. */
+  readonly targets: readonly ListedTarget[] | SilentKeeperError;
 }
 
 /**
  * Runs the command line `args` by the keeper that has `target` open.
+ *
+ * A keeper that does not answer may be the one: where no other has it, `output` is told of it, and who opens the target
+ * finds out.
  *
  * @returns its exit code; undefined where no keeper has it.
  * @throws {ControlError} where the keeper ends before its command has.
@@ -43,15 +47,17 @@ export async function runByKeeper(
   args: readonly string[],
   output: CommandOutput,
 ): Promise<number | undefined> {
+  const silent: SilentKeeperError[] = [];
   for (const socket of await controlSockets(directory, uid)) {
     try {
       const code = await runBy(socket, target, args, output);
       if (code !== undefined) return code;
     } catch (error) {
-      // Whether it has the target cannot be known: who opens that finds out.
       if (!(error instanceof SilentKeeperError)) throw error;
+      silent.push(error);
     }
   }
+  for (const { message } of silent) output.say(message);
   return undefined;
 }
 
@@ -94,7 +100,7 @@ export async function runBy(
   }
 }
 
-/** Every keeper of this user that answers, and what it keeps. */
+/** Every keeper of this user that listens, and what it keeps. */
 export async function listKeepers(directory: string, uid: number): Promise<readonly KeeperTargets[]> {
   const keepers: KeeperTargets[] = [];
   for (const path of await controlSockets(directory, uid)) {
@@ -102,9 +108,8 @@ export async function listKeepers(directory: string, uid: number): Promise<reado
     if (dialogue === undefined) continue;
     dialogue.send({ protocol: CONTROL_PROTOCOL, request: "list" });
     const reply = await dialogue.reply(ANSWER_LIMIT_MS);
-    if (reply === undefined) throw new SilentKeeperError(path);
-    if (!("targets" in reply)) throw unexpected(path, reply);
-    keepers.push({ socket: path, targets: reply.targets });
+    if (reply !== undefined && !("targets" in reply)) throw unexpected(path, reply);
+    keepers.push({ socket: path, targets: reply?.targets ?? new SilentKeeperError(path) });
   }
   return keepers;
 }

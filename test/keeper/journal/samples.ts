@@ -78,7 +78,7 @@ export function event(body: TargetEvent, at: number = Date.now(), target: string
 export async function until(
   what: string,
   test: () => boolean | Promise<boolean>,
-  limitMs = 5000,
+  limitMs = 20_000,
 ): Promise<void> {
   const end = performance.now() + limitMs;
   while (!(await test())) {

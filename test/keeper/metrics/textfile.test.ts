@@ -75,7 +75,7 @@ function recorded(more: Partial<TextfileSystem> = {}): {
 }
 
 test("is written at once, on time, and at the end; others can read it; nothing else is left", async () => {
-  await using each = writer({ everyMs: 20 });
+  await using each = writer({ everyMs: 20, lastWriteMs: 20_000 });
   await vi.waitFor(async () => expect(await readFile(file, "utf8")).toBe("a 1\n"), PATIENCE);
   text = "a 2\n";
   await vi.waitFor(async () => expect(await readFile(file, "utf8")).toBe("a 2\n"), PATIENCE);

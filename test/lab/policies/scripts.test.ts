@@ -83,7 +83,16 @@ describe("kdumpctl", () => {
 
 describe("the throttler", () => {
   test("lets one of many reload", async () => {
-    const { reloads, throttled } = await detached(5, join(root, "/usr/lib/udev/kdump-udev-throttler"));
+    // It sleeps for a second before it reloads: here until the others have come.
+    const sleep = `#!/bin/sh\nwhile [ ! -e ${root}/go ]; do /bin/sleep 0.02; done\n`;
+    await put("/bin/sleep", sleep, 0o755);
+    const all = detached(5, join(root, "/usr/lib/udev/kdump-udev-throttler"));
+    await vi.waitUntil(async () => (await log().catch(() => undefined))?.throttled === 4, {
+      timeout: 25_000,
+      interval: 20,
+    });
+    await put("/go", "");
+    const { reloads, throttled } = await all;
     expect(reloads).toHaveLength(1);
     expect(throttled).toBe(4);
   });

@@ -1,10 +1,10 @@
 /** The control socket: who may use it, what goes over it, and how it ends. */
 import { chmod, mkdir, mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
-import { connect } from "node:net";
+import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { listKeepers, runBy, runByKeeper } from "../../../src/targets/control/client.ts";
+import { listKeepers, runBy, runByKeeper, SilentKeeperError } from "../../../src/targets/control/client.ts";
 import {
   controlDirectory,
   controlSockets,
@@ -55,9 +55,23 @@ describe("a keeper that does not say whether it has a target", () => {
     await expect(runBy(server.path, "qmp:/a", ["audit", "qmp:/a"], output())).rejects.toThrow(
       /did not answer within 2000 ms: it hangs, has just ended, or the machine is very busy; ask again$/,
     );
-    expect(await runByKeeper(directory, uid, "qmp:/a", ["audit", "qmp:/a"], output())).toBeUndefined();
+    const out = output();
+    expect(await runByKeeper(directory, uid, "qmp:/a", ["audit", "qmp:/a"], out)).toBeUndefined();
+    // What follows may fail because of it.
+    expect(out.said).toEqual([expect.stringMatching(/^err The keeper at .* did not answer/)]);
     // It has a command under way for ever, and is left to the end of this process.
     void server[Symbol.asyncDispose]();
+  });
+
+  test("nor what it keeps, is listed as such, with the others", async () => {
+    const path = await serve();
+    const hanging = createServer(() => undefined);
+    const hangs = path.replace(/keeper-\d+/, "keeper-1");
+    await new Promise<void>((resolve) => hanging.listen(hangs, resolve));
+    const keepers = await listKeepers(directory, uid);
+    expect(keepers.find(({ socket }) => socket === path)).toMatchObject({ targets: [{ target: "qmp:/a" }] });
+    expect(keepers.find(({ socket }) => socket === hangs)?.targets).toBeInstanceOf(SilentKeeperError);
+    hanging.close();
   });
 });
 
@@ -157,12 +171,14 @@ describe("a command that a keeper carries out", () => {
   });
 
   test("is ended with its keeper, and told so", async () => {
+    const begun = vi.fn<() => void>();
     await serve(async (_, __, { signal }) => {
+      begun();
       await new Promise((resolve) => signal.addEventListener("abort", resolve));
       return 130;
     });
     const code = runByKeeper(directory, uid, "qmp:/a", ["plug"], output());
-    await new Promise((resolve) => setTimeout(resolve, 30));
+    await vi.waitFor(() => expect(begun).toHaveBeenCalled(), PATIENCE);
     await servers.pop()![Symbol.asyncDispose]();
     expect(await code).toBe(130);
     expect(await readdir(directory)).toEqual([]);
@@ -171,7 +187,6 @@ describe("a command that a keeper carries out", () => {
   test("of a keeper that dies is not known to have ended", async () => {
     const path = await serve();
     await servers.pop()![Symbol.asyncDispose]();
-    const { createServer } = await import("node:net");
     const dying = createServer((socket) => {
       socket.write('{"kept":true}\n{"print":"half"}\n');
       socket.once("data", () => socket.end());
@@ -210,7 +225,6 @@ describe("what is no request", () => {
   test("of a keeper of another version is told", async () => {
     const path = await serve();
     await servers.pop()![Symbol.asyncDispose]();
-    const { createServer } = await import("node:net");
     const newer = createServer((socket) => {
       socket.resume().end('{"error":"protocol 2 only"}\n');
     });

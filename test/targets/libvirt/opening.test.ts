@@ -94,9 +94,9 @@ describe("opening a domain", () => {
       // The second one is that of the virsh which listens.
       answer: (words) => (words[0] === "domname" && ++names === 2 ? "silence" : undefined),
     });
-    const error = await failure(LibvirtSession.open("guest", { env: deaf.env, timeoutMs: 1500 }));
+    const error = await failure(LibvirtSession.open("guest", { env: deaf.env, timeoutMs: 5000 }));
     expect(error).toMatchObject({ kind: "silent" });
-    expect(error.message).toContain("as a listener for events within 1500 ms");
+    expect(error.message).toContain("as a listener for events within 5000 ms");
   });
 
   it("says that there is no virsh", async () => {

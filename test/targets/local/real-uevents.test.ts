@@ -85,7 +85,8 @@ describe.skipIf(reason)(`real uevents${reason ? ` (skipped: ${reason})` : ""}`, 
       await watched.hears("netlink");
       expect(descriptors()).toBeGreaterThan(before);
     }
-    await vi.waitFor(() => expect(descriptors()).toBe(before), WAIT);
+    // Tests before this one may leave some that are just being closed.
+    await vi.waitFor(() => expect(descriptors()).toBeLessThanOrEqual(before), WAIT);
   });
 
   test("3,840 at once are 20 installs at most, none is lost, and the first is not waited for", async () => {

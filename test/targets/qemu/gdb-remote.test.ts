@@ -172,7 +172,7 @@ describe("GdbRemote", () => {
   });
 
   it("times out, and does not take a late answer for the next one's", async () => {
-    const { remote } = await remoteOf((request) => (request.startsWith("m") ? "handled" : undefined), 40);
+    const { remote } = await remoteOf((request) => (request.startsWith("m") ? "handled" : undefined), 400);
     await expect(remote.readMemory(0n, 2)).rejects.toBeInstanceOf(GdbTimeoutError);
     await expect(remote.readMemory(0n, 2)).rejects.toBeInstanceOf(GdbClosedError);
   });
