@@ -5,16 +5,19 @@ import { defineConfig, type ViteUserConfig } from "vitest/config";
 /** Tests in which time matters: one guest at a time, or two cores are not enough for it. */
 const ALONE = [
   "campaign",
+  "cpus",
   "documented-lab",
   "keep",
+  "killed-keeper",
   "lab-interrupt",
+  "libvirt",
   "loaded-image",
   "policies",
   "qemu-memory",
   "two-keepers",
 ].map((name) => `test/real/${name}.test.ts`);
 /** Real kernels under QEMU. */
-const REAL = { testTimeout: 300_000, hookTimeout: 600_000 };
+const REAL = { testTimeout: 600_000, hookTimeout: 600_000 };
 
 const config: ViteUserConfig = defineConfig({
   test: {

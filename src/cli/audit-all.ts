@@ -101,14 +101,10 @@ export class NothingToAuditError extends Error {
 async function keptTargets(context: Context): Promise<readonly Wanted[]> {
   const { directory, uid } = ownControlDirectory();
   const keepers = await listKeepers(directory, uid);
-  const unknown = (target: string, reason: string): Wanted => {
-    const ended = { code: EXIT.unknown, stdout: "", stderr: reason };
-    return { target, audit: async () => ended };
-  };
   return keepers.flatMap(({ socket, targets }) => {
-    if (targets instanceof SilentKeeperError) return unknown(socket, targets.message);
+    if (targets instanceof SilentKeeperError) return unknowable(socket, targets.message);
     return targets.map(({ target, state, reason }): Wanted => {
-      if (state !== "watched") return unknown(target, reason ?? "it is being opened");
+      if (state !== "watched") return unknowable(target, reason ?? "it is being opened");
       const audit = async (args: readonly string[]): Promise<Ended> =>
         await captured(context, async (theirs) => {
           try {
@@ -125,6 +121,11 @@ async function keptTargets(context: Context): Promise<readonly Wanted[]> {
       return { target, audit };
     });
   });
+}
+
+function unknowable(target: string, reason: string): Wanted {
+  const ended = { code: EXIT.unknown, stdout: "", stderr: reason };
+  return { target, audit: async () => ended };
 }
 
 /** What a configuration file lists: each is opened, or audited by the keeper that has it. */

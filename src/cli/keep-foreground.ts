@@ -2,13 +2,13 @@
 import { Keeper } from "../keeper/keeper.ts";
 import { inTurns, Kept } from "../keeper/service/kept.ts";
 import type { TargetEvent } from "../keeper/service-event.ts";
-import { watch, type WatchEvent } from "../keeper/watch.ts";
+import type { WatchEvent } from "../keeper/watch.ts";
 import { OUTSIDE_INSTALLS } from "../report/watch.ts";
 import { nodeSha256 } from "../targets/sha256.ts";
 import { withChangedMachine } from "./changed-machine.ts";
 import type { Context } from "./context.ts";
 import { openControl } from "./control.ts";
-import { eventPrinter, type KeepOptions } from "./keep-local.ts";
+import { eventPrinter, type KeepOptions, watchUntilInterrupted } from "./keep-local.ts";
 import { hintsOf } from "./options.ts";
 
 /** Returns when it was interrupted. @throws what says that the guest was lost. */
@@ -30,6 +30,6 @@ export async function keepForeground(context: Context, target: string, options: 
       print(event);
     };
     tell({ kind: "found" });
-    await watch(machine, keeper, { onEvent, signal: context.signal });
+    await watchUntilInterrupted(machine, keeper, { onEvent, signal: context.signal });
   });
 }

@@ -25,7 +25,7 @@ import { loadSystemCalls, type SystemCalls } from "../targets/local/system-calls
 import { nodeSha256 } from "../targets/sha256.ts";
 import { LOCAL } from "../targets/target.ts";
 import { type Context, printJson } from "./context.ts";
-import { EXIT, exitOfVerdict, UsageError } from "./exit.ts";
+import { EXIT, exitOfVerdict, isLeftHalfDone, mainError, UsageError } from "./exit.ts";
 import { openJournalIn } from "./journaled.ts";
 import { openMetrics } from "./open-metrics.ts";
 import { hintsOf, type ReachOptions, type RootOptions, type WhereOptions } from "./options.ts";
@@ -105,7 +105,7 @@ export async function keepLocal(context: Context, options: KeepOptions): Promise
       return exitOfVerdict(after.verdict);
     }
     const print = eventPrinter(context, LOCAL, options, INSIDE_INSTALLS);
-    await watch(inside, keeper, {
+    await watchUntilInterrupted(inside, keeper, {
       onEvent: (event) => {
         tell(event);
         print(event);
@@ -193,6 +193,19 @@ async function refuseWithoutPermission({ tree }: LocalMachine): Promise<void> {
     throw new KexecRefusedError(
       `Cannot keep this machine's header true: ${refusals.join("; ")}; kdump-hotplug audit local says whether it is`,
     );
+}
+
+/**
+ * As `watch`, whose end Ctrl-C is meant to be: a look that was under way then, and left nothing half done, is not worth a
+ * word.
+ */
+export async function watchUntilInterrupted<I>(...args: Parameters<typeof watch<I>>): Promise<void> {
+  try {
+    await watch(...args);
+  } catch (error) {
+    const [, , { signal }] = args;
+    if (!signal.aborted || isLeftHalfDone(mainError(error))) throw error;
+  }
 }
 
 /** Prints each event as it happens. */

@@ -103,7 +103,9 @@ export async function plugMemory(machine: PluggableMachine, keeper: Keeper, size
     const { value, microseconds: pauseMicroseconds } = done;
     const plugged = { id: value.id, size };
     try {
-      const after = await keeper.audit();
+      const seen = await keeper.audit();
+      // A kernel that rewrites its header itself takes the device out again where it is late with another one.
+      const after = seen.missing.isEmpty ? seen : (await keeper.reconcile()).after;
       return { ...plugged, pauseMicroseconds, bytesWritten: bytesWritten(value.writes), after };
     } catch (error) {
       throw new UnfinishedPlugError(plugged, true, error);

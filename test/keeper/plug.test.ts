@@ -68,6 +68,22 @@ describe.each(FORMS)("with an image of form %s", (form: Form) => {
     expect(dump(target)).toEqual(armedWith(target, [slots(0)]));
   });
 
+  test("a kernel that takes the DIMM out of its header again right after the pause gets it back", async () => {
+    const target = new FakeTarget(form);
+    const keeper = keeperOf(target);
+    const audit = keeper.audit.bind(keeper);
+    const before = target.memory.snapshot();
+    let rewritten = 0;
+    keeper.audit = async (signal) => {
+      if (target.pauses === 1 && rewritten++ === 0) target.memory.restore(before);
+      return await audit(signal);
+    };
+    const { after } = await plugMemory(target, keeper, SIZE);
+    expect(rewritten).toBeGreaterThan(0);
+    expect(after.verdict).toBe("accurate");
+    expect(dump(target)).toEqual(armedWith(target, [slots(0)]));
+  });
+
   test("a guest that unloads its image right before the pause gets nothing plugged", async () => {
     const target = new FakeTarget(form);
     target.beforePause.push(() => unload(target.kernel));

@@ -152,8 +152,8 @@ test.skipIf(!lab)(
       const args = ["lab", "matrix", ...cells, ...ways, "--jobs", "1", "--out", out, "--report", report];
       // Where the system has a large enough /dev/shm, RAM would lie there.
       const env = { TMPDIR: directory };
-      const first = startCli(args, 90_000, env);
-      const deadline = performance.now() + 80_000;
+      const first = startCli(args, 200_000, env);
+      const deadline = performance.now() + 190_000;
       while ((await readFile(out, "utf8").catch(() => "")).split("\n").length < 3) {
         expect(performance.now()).toBeLessThan(deadline);
         await delay(50);
@@ -164,7 +164,7 @@ test.skipIf(!lab)(
       // No guest, no page, nothing half written.
       expect((await readdir(directory)).toSorted()).toEqual(["results.jsonl", "results.jsonl.failed"]);
 
-      const second = await startCli(args, 90_000, env).result;
+      const second = await startCli(args, 200_000, env).result;
       expect.soft(second.code, second.stderr).toBe(0);
       expect(second.stderr).toContain("has 1 trials already; 1 are left");
       const { trials } = (await readResults(out))!;

@@ -34,10 +34,12 @@ class Doorman {
     });
   }
 
-  /** Calls `act` just before what has `words` in it is passed on. */
-  static async when(qmpPath: string, directory: string, words: string, act: () => void): Promise<Doorman> {
+  /** Calls `act` just before the command after one that has `words` in it is passed on. */
+  static async after(qmpPath: string, directory: string, words: string, act: () => void): Promise<Doorman> {
+    let seen = false;
     return await Doorman.open(qmpPath, directory, (bytes) => {
-      if (bytes.includes(words)) act();
+      if (seen) act();
+      seen = bytes.includes(words);
     });
   }
 
@@ -145,10 +147,10 @@ describe.skipIf(!lab)("a guest that is lost", () => {
     guest = await lab!.bootLoaded();
     const outside = await QemuGuest.open(guest.labQmpPath);
     const pid = await pidOf(guest);
-    // QEMU says so when the guest's ACPI was told of the device, which is in the pause.
-    doorman = await Doorman.when(guest.qmpPath, directory, '"device_add"', () => {
-      setTimeout(() => process.kill(pid, "SIGKILL"), 2);
-    });
+    // What is asked next is where it lies; nothing has been written then.
+    doorman = await Doorman.after(guest.qmpPath, directory, '"device_add"', () =>
+      process.kill(pid, "SIGKILL"),
+    );
     const result = await run("plug", `qmp:${doorman.path}`, "--memory", "128M");
     expectOneSentence(result, 128);
     expect(result.stderr).not.toMatch(/reload|look again/);

@@ -54,7 +54,6 @@ describe.each([
 
     it.skipIf(!lab)(
       "has DIMMs of several sizes, with holes between, in its dump, whatever the guest has got to",
-      { timeout: 180_000 },
       async () => {
         // From 2816 MiB on the chipset has 2 GiB below 4 GiB: there is room for crash memory above, and not much else.
         const append = "crashkernel=256M,high crashkernel=64M,low";

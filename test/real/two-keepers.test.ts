@@ -3,7 +3,6 @@ import { connect, createServer, type Socket } from "node:net";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { QemuMachine } from "../../src/targets/qemu/machine.ts";
 import { QemuGuest } from "../../src/targets/qemu/guest.ts";
@@ -85,6 +84,9 @@ describe.skipIf(!lab)("a QEMU that stands still", () => {
     });
     const path = join(directory, "door");
     await new Promise<void>((resolve) => door.listen(path, resolve));
+    const resumed = new Promise<void>((resolve) =>
+      outside.guest.qmp.onEvent(({ event }) => void (event === "RESUME" && resolve())),
+    );
     try {
       const result = await startCli(["keep", "--once", `qmp:${path}`]).result;
       expectOneSentence(result, 128);
@@ -92,7 +94,7 @@ describe.skipIf(!lab)("a QEMU that stands still", () => {
     } finally {
       process.kill(qemu!.pid, "SIGCONT");
     }
-    await delay(1500);
+    await resumed;
     expect(await outside.guest.status()).toBe("running");
     for (const socket of sockets) socket.destroy();
     await new Promise((resolve) => door.close(resolve));

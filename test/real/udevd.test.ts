@@ -31,7 +31,10 @@ describe.each(KERNEL_SERIES)("Linux %s with its own release's udev", (series) =>
     await agent.output("flock /run/lock/test true");
     const { address, size } = await qemu.plugDimm({ size: 256n << 20n });
     const dimm = { start: address, end: address + size };
-    await agent.output("sleep 1; udevadm settle --timeout=10");
+    const blocks = [0n, 1n].map((i) => `-e /sys/devices/system/memory/memory${address / (128n << 20n) + i}`);
+    await agent.output(
+      `i=0; until [ ${blocks.join(" -a ")} ] || [ $i = 100 ]; do sleep 0.2; i=$((i + 1)); done; sleep 1; udevadm settle --timeout=10`,
+    );
     expect(await agent.output(STATES)).toMatch(/ 2 offline/);
 
     // Without a rule nobody did; now there is one, and udevd is told of the events again.

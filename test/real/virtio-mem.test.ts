@@ -35,7 +35,7 @@ async function resize(others: QemuGuest, mib: bigint): Promise<PhysicalRange> {
         throw new Error(`virtio-mem has not got to ${mib} MiB, it is at ${device?.range?.end}`);
       return device.range;
     },
-    { timeout: 20_000, interval: 100 },
+    { timeout: 90_000, interval: 100 },
   );
 }
 
@@ -57,35 +57,29 @@ describe.each([
   const virtioMem = { mib: 2048, inaccessible: kernel !== "5.10" };
   afterAll(() => lab?.close());
 
-  it.skipIf(!lab)(
-    "that grew is in the dump, page by page, once the header has it",
-    { timeout: 180_000 },
-    async () => {
-      await using guest = await lab!.bootLoaded({ virtioMem, load });
-      await using others = await QemuGuest.open(guest.labQmpPath);
-      await using machine = await QemuMachine.open(guest.qmpPath);
-      const keeper = new Keeper(machine, nodeSha256);
-      await loadModules(guest.agent);
-      expect((await keeper.audit()).verdict).toBe("accurate");
+  it.skipIf(!lab)("that grew is in the dump, page by page, once the header has it", async () => {
+    await using guest = await lab!.bootLoaded({ virtioMem, load });
+    await using others = await QemuGuest.open(guest.labQmpPath);
+    await using machine = await QemuMachine.open(guest.qmpPath);
+    const keeper = new Keeper(machine, nodeSha256);
+    await loadModules(guest.agent);
+    expect((await keeper.audit()).verdict).toBe("accurate");
 
-      // 640 MiB are five blocks, 704 five and a half.
-      const range = await resize(others, 704n);
-      const { before, after } = await keeper.reconcile();
-      expect([before.verdict, after.verdict]).toEqual(["inaccurate", "accurate"]);
-      expect(before.missing.ranges).toEqual([range]);
-      await fillMemory(guest.agent, 704);
-      const online = await onlineMemory(guest.agent);
+    // 640 MiB are five blocks, 704 five and a half.
+    const range = await resize(others, 704n);
+    const { before, after } = await keeper.reconcile();
+    expect([before.verdict, after.verdict]).toEqual(["inaccurate", "accurate"]);
+    expect(before.missing.ranges).toEqual([range]);
+    await fillMemory(guest.agent, 704);
+    const online = await onlineMemory(guest.agent);
 
-      const { vmcore, pages } = await evidence(guest, machine.memory, range);
-      expect(vmcore.described.contains(range.start)).toBe(true);
-      // The guest's kernel lists whole blocks; what is behind the device's size is not plugged.
-      expect(online.subtract(vmcore.described).subtract(RangeSet.of([blockAt(range.end)])).ranges).toEqual(
-        [],
-      );
-      expect(pages).toMatchObject({ sampled: 64, equal: 64, unreadable: 0 });
-      expect(pages.nonZero).toBeGreaterThan(48);
-    },
-  );
+    const { vmcore, pages } = await evidence(guest, machine.memory, range);
+    expect(vmcore.described.contains(range.start)).toBe(true);
+    // The guest's kernel lists whole blocks; what is behind the device's size is not plugged.
+    expect(online.subtract(vmcore.described).subtract(RangeSet.of([blockAt(range.end)])).ranges).toEqual([]);
+    expect(pages).toMatchObject({ sampled: 64, equal: 64, unreadable: 0 });
+    expect(pages.nonZero).toBeGreaterThan(48);
+  });
 });
 
 // One kernel will do: what it does with memory that it was told of does not depend on virtio-mem.
@@ -95,31 +89,27 @@ describe("virtio-mem on 6.1", async () => {
   const lab = await openLab("virtio-mem that shrinks");
   afterAll(() => lab?.close());
 
-  it.skipIf(!lab)(
-    "that shrank stays described, and its unplugged parts read as zeros",
-    { timeout: 180_000 },
-    async () => {
-      await using guest = await lab!.bootLoaded({ virtioMem, load });
-      await using others = await QemuGuest.open(guest.labQmpPath);
-      await using machine = await QemuMachine.open(guest.qmpPath);
-      const keeper = new Keeper(machine, nodeSha256);
-      await loadModules(guest.agent);
-      const grown = await resize(others, 1024n);
-      expect((await keeper.reconcile()).after.verdict).toBe("accurate");
-      const shrunk = await resize(others, 512n);
-      const { installed, after } = await keeper.reconcile();
-      expect(installed).toBeUndefined();
-      expect(after).toMatchObject({ verdict: "accurate" });
-      expect(after.stale.ranges).toEqual([]);
-      expect(hotpluggableMemory(after.layout).ranges).toEqual([shrunk]);
-      const online = await onlineMemory(guest.agent);
+  it.skipIf(!lab)("that shrank stays described, and its unplugged parts read as zeros", async () => {
+    await using guest = await lab!.bootLoaded({ virtioMem, load });
+    await using others = await QemuGuest.open(guest.labQmpPath);
+    await using machine = await QemuMachine.open(guest.qmpPath);
+    const keeper = new Keeper(machine, nodeSha256);
+    await loadModules(guest.agent);
+    const grown = await resize(others, 1024n);
+    expect((await keeper.reconcile()).after.verdict).toBe("accurate");
+    const shrunk = await resize(others, 512n);
+    const { installed, after } = await keeper.reconcile();
+    expect(installed).toBeUndefined();
+    expect(after).toMatchObject({ verdict: "accurate" });
+    expect(after.stale.ranges).toEqual([]);
+    expect(hotpluggableMemory(after.layout).ranges).toEqual([shrunk]);
+    const online = await onlineMemory(guest.agent);
 
-      const { vmcore, pages } = await evidence(guest, machine.memory, grown);
-      expect(online.subtract(vmcore.described).ranges).toEqual([]);
-      expect(vmcore.described.covers(grown)).toBe(true);
-      expect(pages).toMatchObject({ sampled: 64, equal: 64, unreadable: 0 });
-    },
-  );
+    const { vmcore, pages } = await evidence(guest, machine.memory, grown);
+    expect(online.subtract(vmcore.described).ranges).toEqual([]);
+    expect(vmcore.described.covers(grown)).toBe(true);
+    expect(pages).toMatchObject({ sampled: 64, equal: 64, unreadable: 0 });
+  });
 });
 
 /** The memory block that `address` lies in. */

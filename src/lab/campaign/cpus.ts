@@ -13,11 +13,24 @@ const CPU_LOOK_MS = 20;
 
 /** Waits until `count` CPUs are online. @throws {MeasurementError} where they are not within half a minute. */
 export async function untilCpuOnline(ready: ReadyGuest, count: number): Promise<void> {
+  await untilCpus(ready, (online) => online >= count, "bring its CPU online");
+}
+
+/** The same, until it has at most `count` of them: a CPU that is asked back goes some time later. */
+export async function untilCpuGone(ready: ReadyGuest, count: number): Promise<void> {
+  await untilCpus(ready, (online) => online <= count, "give up its CPU");
+}
+
+async function untilCpus(
+  ready: ReadyGuest,
+  enough: (online: number) => boolean,
+  what: string,
+): Promise<void> {
   const deadline = performance.now() + CPU_TIMEOUT_MS;
-  while ((await onlineCpus(ready)) < count) {
+  while (!enough(await onlineCpus(ready))) {
     if (ready.guest.ended) return;
     if (performance.now() > deadline)
-      throw new MeasurementError(`The guest did not bring its CPU online within ${CPU_TIMEOUT_MS / 1000} s`);
+      throw new MeasurementError(`The guest did not ${what} within ${CPU_TIMEOUT_MS / 1000} s`);
     await delay(CPU_LOOK_MS);
   }
 }

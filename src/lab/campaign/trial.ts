@@ -13,7 +13,7 @@ import { awaitCapture } from "../guest-actions.ts";
 import type { OutsideInstall } from "../outside-keeper.ts";
 import { hostNow } from "../window/poller.ts";
 import type { ReadyGuest } from "./guests.ts";
-import { cpuEvidence, onlineCpus, untilCpuOnline } from "./cpus.ts";
+import { cpuEvidence, onlineCpus, untilCpuGone, untilCpuOnline } from "./cpus.ts";
 import { type Cause, causeOf, type CpuEvidence, type Judged, judgeTrial, type LastState } from "./outcome.ts";
 import type { TrialPlan } from "./plan.ts";
 import { readFileAt } from "./ram-file.ts";
@@ -213,7 +213,9 @@ async function makeChanges(changes: Changes): Promise<void> {
         if (cpu.id === undefined) continue;
         what = `unplug-cpu ${cpu.id}`;
         await cpu.online;
+        const before = await onlineCpus(ready);
         await keeping.unplug(cpu.id);
+        if (plan.panic.settled) await untilCpuGone(ready, before - 1);
       } else {
         const { id } = dimms[step.dimm]!;
         what = `unplug ${id}`;

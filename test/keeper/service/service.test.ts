@@ -88,6 +88,7 @@ describe("targets of a service", () => {
     host.start("qmp:/a");
     listing.list({ target: "qmp:/a", token: "2" });
     await host.until("qmp:/a", "found");
+    expect(host.told("qmp:/a").slice(0, 2)).toEqual(["unreachable", "found"]);
   });
 
   test("that end are told of as gone, and found again when they are started again", async () => {
