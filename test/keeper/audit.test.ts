@@ -15,6 +15,21 @@ describe.each(FORMS)("an image of form %s", (form: Form) => {
     expect(await audit(target)).toMatchObject({ verdict: "accurate", warnings: [] });
   });
 
+  test.each(["hidden", "overwritten"])("that is %s for the moment of a look is accurate", async (how) => {
+    const target = new FakeTarget(form);
+    const before = target.memory.snapshot();
+    if (how === "hidden") unload(target.kernel);
+    else target.memory.poke(target.image.segments.get("initrd")!.start, Uint8Array.of(1, 2, 3, 4, 5));
+    const layout = target.layout.bind(target);
+    let looks = 0;
+    target.layout = async () => {
+      if (looks++ === 0) target.memory.restore(before);
+      return await layout();
+    };
+    expect(await audit(target)).toMatchObject({ verdict: "accurate" });
+    expect(looks).toBe(2);
+  });
+
   test("is inaccurate where memory is missing, and keep is named as the remedy", async () => {
     const target = new FakeTarget(form);
     target.add(slots(1));
