@@ -47,6 +47,7 @@ const [directory = "", count = "0", spec = ""] = process.argv.slice(2);
 const guests: SimulatedQemu[] = [];
 /** How many changes each guest has had. */
 const turns: number[] = [];
+const ending = new AbortController();
 
 const tell = (reply: GuestsReply): void => void process.send?.(reply);
 
@@ -96,7 +97,9 @@ process.on("message", (request: GuestsRequest) => {
     const { user, system } = process.cpuUsage();
     tell({ cpuMs: (user + system) / 1000 });
   } else {
+    ending.abort();
     void (async () => {
+      await started;
       for (const guest of guests) await guest.stop();
       process.disconnect();
     })();
@@ -106,9 +109,14 @@ process.on("message", (request: GuestsRequest) => {
 // Whoever asked has ended, however that came.
 process.on("disconnect", () => process.exit());
 
-for (let i = 0; i < Number(count); i++) {
-  const path = join(directory, `${i}.new`);
-  guests.push(await startSimulatedQemu(spec, { path, ramFile: join(directory, `${i}.ram`) }));
-  await rename(path, join(directory, `${i}.sock`));
+const started = startGuests();
+
+async function startGuests(): Promise<void> {
+  for (let i = 0; i < Number(count); i++) {
+    if (ending.signal.aborted) return;
+    const path = join(directory, `${i}.new`);
+    guests.push(await startSimulatedQemu(spec, { path, ramFile: join(directory, `${i}.ram`) }));
+    await rename(path, join(directory, `${i}.sock`));
+  }
+  tell({ started: guests.length });
 }
-tell({ started: guests.length });

@@ -84,8 +84,14 @@ export class Host implements AsyncDisposable {
     const directory = await mkdtemp(join(tmpdir(), "kdh-bench-"));
     const host = new Host(directory, options);
     options.log(`Starting ${options.guests} guests`);
-    await host.until(() => host.#started === options.guests, 300_000);
-    return host;
+    try {
+      await host.until(() => host.#started === options.guests, 300_000);
+      return host;
+    } catch (error) {
+      // The guests' process may have come too late for the Ctrl-C that ends this one.
+      await host[Symbol.asyncDispose]();
+      throw error;
+    }
   }
 
   ask(request: GuestsRequest): void {
@@ -113,12 +119,16 @@ export class Host implements AsyncDisposable {
     const started = performance.now();
     while (!done()) {
       await delay(20, undefined, { signal: this.#options.signal });
-      if (this.#guests.exitCode !== null) throw new Error("The guests' process has ended");
+      if (this.#guestsEnded) throw new Error("The guests' process has ended");
       if (performance.now() - started > limitMs)
         throw new Error(
           `Not within ${limitMs / 1000} s: ${this.#started} started, ${this.#accurate.size} accurate, ${this.plugs.ms.length} DIMMs described, ${this.failures} failures`,
         );
     }
+  }
+
+  get #guestsEnded(): boolean {
+    return this.#guests.exitCode !== null || this.#guests.signalCode !== null;
   }
 
   #heard({ target, event }: ServiceEvent): void {
@@ -152,9 +162,10 @@ export class Host implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#service.stop(3000);
-    if (this.#guests.exitCode === null) {
+    if (!this.#guestsEnded) {
       const ended = once(this.#guests, "exit");
-      this.ask({ end: true });
+      // Ctrl-C is for them too: they may be gone before they are told.
+      this.#guests.send({ end: true }, () => undefined);
       const killed = setTimeout(() => this.#guests.kill("SIGKILL"), 10_000);
       await ended;
       clearTimeout(killed);
