@@ -8,8 +8,9 @@ import { nodeSha256 } from "../targets/sha256.ts";
 import { withChangedMachine } from "./changed-machine.ts";
 import type { Context } from "./context.ts";
 import { openControl } from "./control.ts";
-import { eventPrinter, type KeepOptions, watchUntilInterrupted } from "./keep-local.ts";
+import type { KeepOptions } from "./keep-local.ts";
 import { hintsOf } from "./options.ts";
+import { eventPrinter, watchUntilInterrupted } from "./watching.ts";
 
 /** Returns when it was interrupted. @throws what says that the guest was lost. */
 export async function keepForeground(context: Context, target: string, options: KeepOptions): Promise<void> {

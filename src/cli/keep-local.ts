@@ -1,7 +1,6 @@
 /** Keeps the machine that the program runs in. */
 import { InsideKeeper } from "../keeper/inside.ts";
 import type { TargetEvent } from "../keeper/service-event.ts";
-import { watch, type WatchEvent } from "../keeper/watch.ts";
 import {
   insideLoadedJson,
   insideLoadedText,
@@ -10,7 +9,7 @@ import {
   insideStepJson,
   insideStepText,
 } from "../report/inside.ts";
-import { INSIDE_INSTALLS, type InstallReporter, watchJson, watchText } from "../report/watch.ts";
+import { INSIDE_INSTALLS } from "../report/watch.ts";
 import { overridesJson, overridesText } from "../report/overrides.ts";
 import type { GivenCapture } from "../targets/local/capture-files.ts";
 import { LocalInside } from "../targets/local/inside.ts";
@@ -25,11 +24,12 @@ import { loadSystemCalls, type SystemCalls } from "../targets/local/system-calls
 import { nodeSha256 } from "../targets/sha256.ts";
 import { LOCAL } from "../targets/target.ts";
 import { type Context, printJson } from "./context.ts";
-import { EXIT, exitOfVerdict, isLeftHalfDone, mainError, UsageError } from "./exit.ts";
+import { EXIT, exitOfVerdict, UsageError } from "./exit.ts";
 import { openJournalIn } from "./journaled.ts";
 import { openMetrics } from "./open-metrics.ts";
 import { hintsOf, type ReachOptions, type RootOptions, type WhereOptions } from "./options.ts";
 import { keepHeapSmall } from "./small-heap.ts";
+import { eventPrinter, watchUntilInterrupted } from "./watching.ts";
 
 /** Options of `keep`. */
 export interface KeepOptions extends WhereOptions, GivenCapture, RootOptions, ReachOptions {
@@ -193,36 +193,6 @@ async function refuseWithoutPermission({ tree }: LocalMachine): Promise<void> {
     throw new KexecRefusedError(
       `Cannot keep this machine's header true: ${refusals.join("; ")}; kdump-hotplug audit local says whether it is`,
     );
-}
-
-/**
- * As `watch`, whose end Ctrl-C is meant to be: a look that was under way then, and left nothing half done, is not worth a
- * word.
- */
-export async function watchUntilInterrupted<I>(...args: Parameters<typeof watch<I>>): Promise<void> {
-  try {
-    await watch(...args);
-  } catch (error) {
-    const [, , { signal }] = args;
-    if (!signal.aborted || isLeftHalfDone(mainError(error))) throw error;
-  }
-}
-
-/** Prints each event as it happens. */
-export function eventPrinter<I>(
-  context: Context,
-  target: string,
-  { json }: KeepOptions,
-  reporter: InstallReporter<I>,
-): (event: WatchEvent<I>) => void {
-  return (event) => {
-    const at = new Date().toISOString();
-    context.print(
-      json
-        ? `${JSON.stringify(watchJson(target, at, event, reporter))}\n`
-        : watchText(target, at, event, reporter),
-    );
-  };
 }
 
 /** @throws {UsageError} where an option that only `local` takes was given for another target. */

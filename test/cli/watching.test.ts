@@ -1,6 +1,6 @@
-/** `keep` of one guest, until Ctrl-C. */
+/** `keep` of one machine, until Ctrl-C. */
 import { expect, test } from "vitest";
-import { watchUntilInterrupted } from "../../src/cli/keep-local.ts";
+import { watchUntilInterrupted } from "../../src/cli/watching.ts";
 import { ImageError } from "../../src/image/error.ts";
 import { Keeper } from "../../src/keeper/keeper.ts";
 import { FakeTarget } from "../keeper/fake-target.ts";
