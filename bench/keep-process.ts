@@ -8,6 +8,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import * as v from "valibot";
 import { RangeSet } from "../src/layout/range-set.ts";
+import { hasExited } from "../src/targets/child.ts";
 
 /** An interrupted keeper ends with this. */
 const INTERRUPTED = 130;
@@ -80,7 +81,7 @@ export class KeepProcess implements AsyncDisposable {
   }
 
   get #ended(): boolean {
-    return this.#child.exitCode !== null || this.#child.signalCode !== null;
+    return hasExited(this.#child);
   }
 
   async until(done: () => boolean, limitMs: number, signal: AbortSignal): Promise<void> {

@@ -25,6 +25,7 @@ import { socketSource } from "../src/targets/qemu/socket-source.ts";
 import { nodeSha256 } from "../src/targets/sha256.ts";
 import { Reactions, wallClock } from "./reactions.ts";
 import type { GuestsReply, GuestsRequest } from "./service-guests.ts";
+import { hasExited } from "../src/targets/child.ts";
 
 const SPEC = "6.1,ram=209M,crash=16M,possible=2";
 
@@ -119,16 +120,12 @@ export class Host implements AsyncDisposable {
     const started = performance.now();
     while (!done()) {
       await delay(20, undefined, { signal: this.#options.signal });
-      if (this.#guestsEnded) throw new Error("The guests' process has ended");
+      if (hasExited(this.#guests)) throw new Error("The guests' process has ended");
       if (performance.now() - started > limitMs)
         throw new Error(
           `Not within ${limitMs / 1000} s: ${this.#started} started, ${this.#accurate.size} accurate, ${this.plugs.ms.length} DIMMs described, ${this.failures} failures`,
         );
     }
-  }
-
-  get #guestsEnded(): boolean {
-    return this.#guests.exitCode !== null || this.#guests.signalCode !== null;
   }
 
   #heard({ target, event }: ServiceEvent): void {
@@ -162,7 +159,7 @@ export class Host implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#service.stop(3000);
-    if (!this.#guestsEnded) {
+    if (!hasExited(this.#guests)) {
       const ended = once(this.#guests, "exit");
       // Ctrl-C is for them too: they may be gone before they are told.
       this.#guests.send({ end: true }, () => undefined);

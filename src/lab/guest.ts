@@ -9,6 +9,7 @@ import { hasEnded, MARK_PATTERN, ownMark } from "../targets/process-mark.ts";
 import { AgentChannel } from "./channel.ts";
 import { LostGuestError } from "./errors.ts";
 import { type GuestMachine, qemuArguments } from "./guest-machine.ts";
+import { hasExited } from "../targets/child.ts";
 
 /** What a guest is booted with. */
 export interface GuestOptions extends GuestMachine {
@@ -159,7 +160,7 @@ export class LabGuest implements AsyncDisposable {
 
   /** Whether QEMU has ended. A guest that panics without a capture kernel ends it (`panic=`, `-no-reboot`). */
   get ended(): boolean {
-    return this.#process.exitCode !== null || this.#process.signalCode !== null;
+    return hasExited(this.#process);
   }
 
   /** How QEMU ended, waited for as long as `limitMs`; undefined where it has not by then. */
@@ -208,7 +209,7 @@ function launch(options: GuestOptions, directory: string, more: readonly string[
 }
 
 async function stop(child: ChildProcess): Promise<void> {
-  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
+  if (child.pid === undefined || hasExited(child)) return;
   const exited = once(child, "exit");
   child.kill("SIGKILL");
   await exited;

@@ -6,6 +6,7 @@ import { dirname, join } from "node:path";
 import type { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { hasExited } from "../../src/targets/child.ts";
 
 const SOURCE = fileURLToPath(new URL("../../", import.meta.url));
 const run = promisify(execFile);
@@ -43,7 +44,7 @@ export class Script {
   }
 
   get hasEnded(): boolean {
-    return this.#child.exitCode !== null || this.#child.signalCode !== null;
+    return hasExited(this.#child);
   }
 
   /** Ctrl-C: everything in the group is told. */

@@ -12,6 +12,7 @@ import { promisify } from "node:util";
 import { AgentChannel } from "../../src/lab/channel.ts";
 import { makeLabDirectory, type ProcessEnd } from "../../src/lab/guest.ts";
 import type { Lab } from "./lab.ts";
+import { hasExited } from "../../src/targets/child.ts";
 
 /** Root's libvirt is the system's own: as root the test's runs as this user (nobody). */
 const USER = 65534;
@@ -109,7 +110,7 @@ export class LibvirtHost implements AsyncDisposable {
   /** Kills libvirtd; its guests go on. */
   async killDaemon(): Promise<void> {
     const daemon = this.#daemon;
-    if (daemon === undefined || daemon.exitCode !== null || daemon.signalCode !== null) return;
+    if (daemon === undefined || hasExited(daemon)) return;
     const exited = once(daemon, "exit");
     daemon.kill("SIGKILL");
     await exited;

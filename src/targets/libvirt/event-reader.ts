@@ -12,6 +12,7 @@ import { EventLineError } from "./event-line.ts";
 import { readLines } from "./read-lines.ts";
 import { errorLine } from "./shell-output.ts";
 import { virshLine } from "./words.ts";
+import { hasExited } from "../child.ts";
 
 /** Which events, and who takes them. */
 export interface EventReaderOptions {
@@ -80,7 +81,7 @@ export class EventReader {
   /** Ends virsh. Never throws, may be called twice. */
   async close(): Promise<void> {
     const child = this.#child;
-    if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    if (child.pid === undefined || hasExited(child)) return;
     const exited = new Promise((resolve) => child.once("exit", resolve));
     // It only listens: nothing is lost, and a virsh that hangs takes no other signal.
     child.kill("SIGKILL");

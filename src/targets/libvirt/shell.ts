@@ -13,6 +13,7 @@ import { QmpTimeoutError, withCallSite } from "../qemu/qmp-errors.ts";
 import { VirshEndedError, VirshRefusal } from "./error.ts";
 import { codeOf } from "../qemu/unix-socket.ts";
 import { endMark, errorLine, markIn, resultLine } from "./shell-output.ts";
+import { hasExited } from "../child.ts";
 
 /** How long a libvirt that does not answer is given to do what virsh was told, after we have gone. */
 const HOLD_SECONDS = 3600;
@@ -140,7 +141,7 @@ export class VirshShell implements AsyncDisposable {
     const busy = this.#current !== undefined;
     this.#end(new VirshEndedError("We ended virsh", false));
     const child = this.#child;
-    if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    if (child.pid === undefined || hasExited(child)) return;
     await new Promise<void>((resolve) => {
       // One that waits for libvirt would not look at its input.
       const timer = setTimeout(() => child.kill("SIGKILL"), busy ? 0 : END_MS);

@@ -13,6 +13,7 @@ import { fileURLToPath } from "node:url";
 import { BUNDLE } from "../../bundle.ts";
 import { ownMark } from "../process-mark.ts";
 import type { OpenPause, PauseWitness, Resumable } from "./pause-witness.ts";
+import { hasExited } from "../child.ts";
 
 export interface PauseWatcherOptions {
   /** Told of trouble with it, one line. */
@@ -104,7 +105,7 @@ export class PauseWatcher implements PauseWitness {
   async close(): Promise<void> {
     const child = this.#child;
     this.#child = undefined;
-    if (!child || child.exitCode !== null || child.signalCode !== null) return;
+    if (!child || hasExited(child)) return;
     await new Promise<void>((done) => {
       child.once("exit", () => done());
       child.stdin?.end();

@@ -9,6 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { vi } from "vitest";
 import { PATIENCE } from "../../patience.ts";
+import { hasExited } from "../../../src/targets/child.ts";
 
 /** Where the machine has the directory that it shares with the test. */
 export const OUT = "/out";
@@ -125,7 +126,7 @@ export class SystemdMachine implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     // Process 1 goes with unshare (--kill-child), and everything in its namespace with process 1.
     this.#child.kill("SIGKILL");
-    await vi.waitUntil(() => this.#child.exitCode !== null || this.#child.signalCode !== null, PATIENCE);
+    await vi.waitUntil(() => hasExited(this.#child), PATIENCE);
     await vi.waitUntil(async () => await removeGroup(this.#group), { timeout: 10_000, interval: 50 });
     await rm(this.#directory, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
   }
