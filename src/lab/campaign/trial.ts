@@ -213,9 +213,9 @@ async function makeChanges(changes: Changes): Promise<void> {
         if (cpu.id === undefined) continue;
         what = `unplug-cpu ${cpu.id}`;
         await cpu.online;
-        const before = await onlineCpus(ready);
+        const left = plan.panic.settled ? (await onlineCpus(ready)) - 1 : undefined;
         await keeping.unplug(cpu.id);
-        if (plan.panic.settled) await untilCpuGone(ready, before - 1);
+        if (left !== undefined) await untilCpuGone(ready, left);
       } else {
         const { id } = dimms[step.dimm]!;
         what = `unplug ${id}`;
