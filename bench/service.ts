@@ -12,8 +12,7 @@ const BUSY_SECONDS = 60;
 
 /** What it costs to keep guests at which nothing happens. */
 export async function benchIdle(log: (line: string) => void, signal: AbortSignal): Promise<Findings> {
-  const count = IDLE_GUESTS;
-  await using host = await Host.start({ guests: count, log, signal });
+  await using host = await Host.start({ guests: IDLE_GUESTS, log, signal });
   const before = process.memoryUsage().rss;
   await host.keepAll();
   await delay(5000, undefined, { signal });
@@ -23,7 +22,7 @@ export async function benchIdle(log: (line: string) => void, signal: AbortSignal
   const { user, system } = process.cpuUsage(used);
   const share = (user + system) / 10 / (performance.now() - started);
   const { rss } = process.memoryUsage();
-  const line = `${count} idle guests: ${mib(rss)} RSS (${mib(before)} before the first), ${share.toFixed(1)} % of a processor in ${IDLE_SECONDS} s; asked: 300 MiB, 5 %; load average ${loadavg()[0]!.toFixed(1)}`;
+  const line = `${IDLE_GUESTS} idle guests: ${mib(rss)} RSS (${mib(before)} before the first), ${share.toFixed(1)} % of a processor in ${IDLE_SECONDS} s; asked: 300 MiB, 5 %; load average ${loadavg()[0]!.toFixed(1)}`;
   return { measurements: [], lines: [line] };
 }
 
@@ -33,27 +32,25 @@ function mib(bytes: number): string {
 
 /** How soon headers are true at guests that all get memory at a time. */
 export async function benchBusy(log: (line: string) => void, signal: AbortSignal): Promise<Findings> {
-  const count = BUSY_GUESTS;
-  const dimms = DIMMS;
-  await using host = await Host.start({ guests: count, log, signal });
+  await using host = await Host.start({ guests: BUSY_GUESTS, log, signal });
   await host.keepAll();
   const used = process.cpuUsage();
   const started = performance.now();
-  const stepMs = (BUSY_SECONDS * 1000) / (dimms * count);
-  for (let step = 0; step < dimms * count; step++) {
+  const stepMs = (BUSY_SECONDS * 1000) / (DIMMS * BUSY_GUESTS);
+  for (let step = 0; step < DIMMS * BUSY_GUESTS; step++) {
     const wait = started + step * stepMs - performance.now();
     if (wait > 1) await delay(wait, undefined, { signal });
-    host.ask({ plug: step % count });
+    host.ask({ plug: step % BUSY_GUESTS });
   }
   const tookMs = performance.now() - started;
   const { user, system } = process.cpuUsage(used);
-  await host.until(() => host.plugs.ms.length >= dimms * count, 60_000);
+  await host.until(() => host.plugs.ms.length >= DIMMS * BUSY_GUESTS, 60_000);
   const { complete, dimms: plugged } = await host.judge();
-  const name = `from a DIMM to its header, ${count} guests x ${dimms} DIMMs in ${(tookMs / 1000).toFixed(0)} s`;
+  const name = `from a DIMM to its header, ${BUSY_GUESTS} guests x ${DIMMS} DIMMs in ${(tookMs / 1000).toFixed(0)} s`;
   return {
     measurements: [measured(name, host.plugs.ms, { of: "p99", ms: 100 })],
     lines: [
-      `${count} busy guests: ${plugged} DIMMs, ${complete} of ${count} dumps complete, ${host.installs} installs, ${host.failures} failures; ${((user + system) / 10 / tookMs).toFixed(0)} % of a processor; load average ${loadavg()[0]!.toFixed(1)}`,
+      `${BUSY_GUESTS} busy guests: ${plugged} DIMMs, ${complete} of ${BUSY_GUESTS} dumps complete, ${host.installs} installs, ${host.failures} failures; ${((user + system) / 10 / tookMs).toFixed(0)} % of a processor; load average ${loadavg()[0]!.toFixed(1)}`,
     ],
   };
 }

@@ -68,6 +68,15 @@ async function detached(count: number, ...command: readonly string[]): Promise<P
   }
 }
 
+/** Lets the one that waits for the file `go` go on, once `count` others were throttled. */
+async function goOnceThrottled(count: number): Promise<void> {
+  await vi.waitUntil(async () => (await log().catch(() => undefined))?.throttled === count, {
+    timeout: 25_000,
+    interval: 20,
+  });
+  await put("/go", "");
+}
+
 describe("kdumpctl", () => {
   test("reloads once for each call, one after the other", async () => {
     const { reloads, failures } = await detached(3, join(root, "/usr/bin/kdumpctl"), "reload");
@@ -87,11 +96,7 @@ describe("the throttler", () => {
     const sleep = `#!/bin/sh\nwhile [ ! -e ${root}/go ]; do /bin/sleep 0.02; done\n`;
     await put("/bin/sleep", sleep, 0o755);
     const all = detached(5, join(root, "/usr/lib/udev/kdump-udev-throttler"));
-    await vi.waitUntil(async () => (await log().catch(() => undefined))?.throttled === 4, {
-      timeout: 25_000,
-      interval: 20,
-    });
-    await put("/go", "");
+    await goOnceThrottled(4);
     const { reloads, throttled } = await all;
     expect(reloads).toHaveLength(1);
     expect(throttled).toBe(4);
@@ -110,11 +115,7 @@ describe("the load over the loaded image", () => {
     const kexec = `#!/bin/sh\necho "kexec $*" >>${root}/calls\nwhile [ ! -e ${root}/go ]; do sleep 0.02; done\n`;
     await put("/bin/kexec", kexec, 0o755);
     const over = detached(6, join(root, "/usr/lib/kdump-hotplug/kdump-load-over"));
-    await vi.waitUntil(async () => (await log().catch(() => undefined))?.throttled === 4, {
-      timeout: 25_000,
-      interval: 20,
-    });
-    await put("/go", "");
+    await goOnceThrottled(4);
     const { reloads, throttled } = await over;
     expect(reloads).toHaveLength(2);
     expect(throttled).toBe(4);
